@@ -1,0 +1,56 @@
+"""`python -m app`: the API on the host and port of the settings."""
+
+import sys
+
+import uvicorn
+
+from app.main import create_app
+from app.protocol import timed
+from winnow import log
+from winnow.errors import WinnowError
+from winnow.settings import Settings
+from winnow.store import keys
+from winnow.store.db import Database
+
+
+def main() -> None:
+    settings = Settings()
+    log.configure(settings.log_level)
+    refuse_open_door(settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        http=timed(settings.header_s),
+        h11_max_incomplete_event_size=64 << 10,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=None,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        ws="none",
+    )
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Beyond loopback everybody is a stranger: without keys nobody could be told from anybody."""
+    if settings.is_loopback:
+        return
+    database = Database(settings.effective_database_url)
+    try:
+        with database.read() as connection:
+            closed = settings.keys_required and keys.any_usable(connection)
+    except WinnowError:
+        closed = settings.keys_required
+    finally:
+        database.dispose()
+    if not closed:
+        sys.exit(
+            f"refusing to listen on {settings.host} without API keys: anybody could read the datasets.\n"
+            "Make one with `winnow keys create --tenant NAME --scope read --scope write`, or listen on 127.0.0.1."
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The doorbell: tells the workers that there is a job, by id alone, after the commit. It may fail; the row stays."""
+
+import logging
+import queue
+import threading
+from typing import Final, Protocol
+
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis import RedisError
+
+from winnow.queues import COMPUTE_QUEUE, RUN_JOB
+
+_WAITING: Final = 1000  # rings; more are dropped, since the reconciler rings again
+
+logger = logging.getLogger(__name__)
+
+
+class Doorbell(Protocol):
+    def ring(self, job_id: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoDoorbell:
+    """Embedded workers look for themselves."""
+
+    def ring(self, job_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class CeleryDoorbell:
+    """Publishes from a thread of its own, so that no request ever waits for a broker."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._celery = Celery("winnow", broker=broker_url)
+        self._celery.conf.update(
+            task_publish_retry=False,
+            task_ignore_result=True,
+            broker_transport_options={"socket_timeout": 2, "socket_connect_timeout": 2},
+        )
+        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._publish, name="doorbell", daemon=True)
+        self._thread.start()
+
+    def ring(self, job_id: str) -> None:
+        try:
+            self._waiting.put_nowait(job_id)
+        except queue.Full:
+            logger.warning("the doorbell is jammed; %s is found by polling", job_id)
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join(5)
+        self._celery.close()
+
+    def _publish(self) -> None:
+        while (job_id := self._waiting.get()) is not None:
+            try:
+                self._celery.send_task(RUN_JOB, (job_id,), queue=COMPUTE_QUEUE, ignore_result=True)
+            except (KombuError, RedisError, OSError):
+                logger.warning("the broker is away; %s is found by polling", job_id)

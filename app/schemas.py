@@ -1,0 +1,113 @@
+"""What the API takes beyond the job spec, and what it answers."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field, model_validator
+from sqlalchemy import Row
+
+from winnow.spec import (
+    ALL_INSIGHTS,
+    DatasetId,
+    DatasetSpec,
+    EncoderSpec,
+    InsightName,
+    JobSpec,
+    OnError,
+    Output,
+    SelectionSpec,
+    Spec,
+)
+
+
+class JobRequest(Spec):
+    """A job spec whose dataset may be given inline, and whose encoder may be left to the kind of dataset."""
+
+    dataset_id: DatasetId | None = None
+    dataset: DatasetSpec | None = None
+    encoder: EncoderSpec | None = None
+    selection: SelectionSpec
+    on_error: OnError = OnError(policy="skip", max_fraction=1.0)
+    insights: tuple[InsightName, ...] = Field(ALL_INSIGHTS, strict=False, max_length=16)
+    output: Output | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _one_dataset(self) -> "JobRequest":
+        if (self.dataset_id is None) == (self.dataset is None):
+            raise ValueError("give exactly one of dataset_id, dataset")
+        return self
+
+    def spec_for(self, dataset_id: str, source_type: str) -> JobSpec:
+        default = EncoderSpec(name="given" if source_type == "vectors" else "descriptor-64")
+        return JobSpec(
+            dataset_id=dataset_id,
+            encoder=self.encoder or default,
+            selection=self.selection,
+            on_error=self.on_error,
+            insights=self.insights,
+            output=self.output,
+            seed=self.seed,
+        )
+
+
+def moment(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z") if seconds is not None else None
+
+
+def job_json(row: Row[Any]) -> dict[str, Any]:
+    """The job object."""
+    cancelling = row.state == "running" and row.cancel_requested_at is not None
+    here = f"/v1/jobs/{row.id}"
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "state": "cancelling" if cancelling else row.state,
+        "stage": row.stage,
+        "progress": row.progress or {"fraction": 0.0, "eta_s": None, "stages": []},
+        "dataset_id": row.dataset_id,
+        "request": row.spec,
+        "attempt": row.attempt,
+        "counts": getattr(row, "result_counts", None),
+        "digests": getattr(row, "result_digests", None),
+        "error": row.error if row.error_code else None,
+        "created_at": moment(row.created_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+        "links": {
+            "self": here,
+            "events": f"{here}/events",
+            "selection": f"{here}/selection",
+            "removed": f"{here}/removed",
+            "manifest": f"{here}/manifest",
+            "cancel": f"{here}:cancel",
+        },
+    }
+
+
+def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
+    body = {
+        "id": row.id,
+        "name": row.name,
+        "source": row.source,
+        "state": row.state,
+        "counts": row.counts,
+        "fingerprint": row.fingerprint,
+        "error": row.error,
+        "created_at": moment(row.created_at),
+        "listed_at": moment(row.listed_at),
+        "links": {"self": f"/v1/datasets/{row.id}", "samples": f"/v1/datasets/{row.id}/samples"},
+    }
+    return body | ({"job_id": job_id} if job_id else {})
+
+
+def upload_json(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "state": "complete" if row.completed_at is not None else "open",
+        "bytes": row.bytes,
+        "sha256": row.sha256,
+        "created_at": moment(row.created_at),
+        "links": {"self": f"/v1/uploads/{row.id}"},
+    }

@@ -1,0 +1,222 @@
+"""The client: one method a call, retries where a second try can do no harm."""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from winnow_client.errors import JobFailedError, UnavailableError, error_from
+
+Job = dict[str, Any]
+OnProgress = Callable[[Job], None]
+
+_FINAL = frozenset({"succeeded", "failed", "cancelled"})
+_AGAIN = frozenset({429, 502, 503, 504})
+_WAIT_S = 20  # a long poll
+
+
+@dataclass(frozen=True)
+class SelectedSample:
+    """One line of the selection."""
+
+    rank: int
+    sample_id: str
+    path: str
+    insertion_distance: float | None
+    bytes: int
+    width: int | None
+    height: int | None
+
+
+class Client:
+    """Safe to retry by construction: every POST carries an Idempotency-Key."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 40.0,
+        retries: int = 5,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._retries, self._pause = retries, pause
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def upload(self, path: str | Path) -> str:
+        """Send an archive or a file of embeddings; returns the upload's id."""
+        upload_id: str = self._post("/v1/uploads")["id"]
+
+        def send() -> httpx.Response:
+            with Path(path).open("rb") as file:  # opened anew by each try
+                return self._http.put(f"/v1/uploads/{upload_id}", content=file, timeout=None)
+
+        self._tried(send)
+        return upload_id
+
+    def create_dataset(self, source: dict[str, Any], name: str = "dataset") -> dict[str, Any]:
+        return self._post("/v1/datasets", {"name": name, "source": source})
+
+    def submit(self, job: dict[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Queue a job as the API describes it."""
+        return self._post("/v1/jobs", job, idempotency_key)
+
+    def submit_folder(self, path: str | Path, *, method: str = "coreset", **target: float) -> Job:
+        """The shortest way: a folder the service may read, a method, one of count, fraction, radius, min_distance."""
+        source = {"type": "folder", "path": str(path)}
+        selection = {"method": method, "target": target}
+        return self.submit({"dataset": {"source": source}, "selection": selection})
+
+    def plan(self, job: dict[str, Any]) -> dict[str, Any]:
+        """What a job would cost; stores nothing."""
+        return self._post("/v1/jobs?validate_only=true", job)
+
+    # --- while it runs ----------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        return self._get(f"/v1/jobs/{job_id}")
+
+    def jobs(self, **query: Any) -> Iterator[Job]:
+        """Newest first, page after page."""
+        yield from self._pages("/v1/jobs", query)
+
+    def wait(
+        self, job_id: str, *, timeout_s: float | None = None, on_progress: OnProgress | None = None, poll_s: float = 0
+    ) -> Job:
+        """Until the job has ended; JobFailedError where it did not succeed, TimeoutError where it took too long."""
+        deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+        wait_s = 1 if on_progress else _WAIT_S
+        while True:
+            job = self._get(f"/v1/jobs/{job_id}", {"wait": wait_s})
+            if on_progress is not None:
+                on_progress(job)
+            if job["state"] == "succeeded":
+                return job
+            if job["state"] in _FINAL:
+                raise JobFailedError(job)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{job_id} is still {job['state']} after {timeout_s:g} s")
+            self._pause(poll_s)
+
+    def cancel(self, job_id: str) -> Job:
+        return self._post(f"/v1/jobs/{job_id}:cancel")
+
+    def delete(self, job_id: str) -> None:
+        self._tried(lambda: self._http.delete(f"/v1/jobs/{job_id}"))
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def selection(self, job_id: str, *, limit: int | None = None) -> list[SelectedSample]:
+        query = {"format": "jsonl"} | ({"limit": limit} if limit is not None else {})
+        answer = self._tried(lambda: self._http.get(f"/v1/jobs/{job_id}/selection", params=query))
+        known = {field.name for field in fields(SelectedSample)}
+        lines = (json.loads(line) for line in answer.iter_lines())
+        return [SelectedSample(**{name: line[name] for name in known}) for line in lines]
+
+    def removed(self, job_id: str) -> Iterator[dict[str, Any]]:
+        yield from self._pages(f"/v1/jobs/{job_id}/removed", {"page_size": 1000})
+
+    def quarantine(self, job_id: str) -> Iterator[dict[str, Any]]:
+        yield from self._pages(f"/v1/jobs/{job_id}/quarantine", {"page_size": 1000})
+
+    def explain(self, job_id: str, sample_id: str) -> dict[str, Any]:
+        return self._get(f"/v1/jobs/{job_id}/samples/{sample_id}")
+
+    def manifest(self, job_id: str) -> dict[str, Any]:
+        return self._get(f"/v1/jobs/{job_id}/manifest")
+
+    def insights(self, job_id: str) -> list[str]:
+        return [item["name"] for item in self._get(f"/v1/jobs/{job_id}/insights")["items"]]
+
+    def insight(self, job_id: str, name: str) -> dict[str, Any]:
+        return self._get(f"/v1/jobs/{job_id}/insights/{name}")
+
+    def artifacts(self, job_id: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._get(f"/v1/jobs/{job_id}/artifacts")["items"]
+        return items
+
+    def download(self, job_id: str, name: str, to: str | Path) -> Path:
+        """Stream one artifact, for example `selection.csv`, to a new file; it appears whole or not at all."""
+        target = Path(to)
+        if target.exists():
+            raise FileExistsError(f"{target} exists; it is not overwritten")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            self._tried(lambda: self._stream_to(aside, f"/v1/jobs/{job_id}/artifacts/{name}"))
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+        return target
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _stream_to(self, path: Path, url: str) -> httpx.Response:
+        with self._http.stream("GET", url) as answer:
+            if answer.is_success:
+                with path.open("wb") as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+            else:
+                answer.read()
+            return answer
+
+    def _get(self, url: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
+        body: dict[str, Any] = self._tried(lambda: self._http.get(url, params=query)).json()
+        return body
+
+    def _post(self, url: str, body: Any = None, key: str | None = None) -> dict[str, Any]:
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        answer: dict[str, Any] = self._tried(lambda: self._http.post(url, json=body, headers=headers)).json()
+        return answer
+
+    def _pages(self, url: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        while True:
+            page = self._get(url, query)
+            yield from page["items"]
+            if page["next_page_token"] is None:
+                return
+            query = query | {"page_token": page["next_page_token"]}
+
+    def _tried(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        """The answer, after as many tries as it takes; `Retry-After` is obeyed."""
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                answer = call()
+            except httpx.TransportError as error:
+                if last:
+                    raise UnavailableError("UNREACHABLE", f"no answer from the service: {error}") from error
+                self._pause(_backoff_s(attempt, None))
+                continue
+            if answer.status_code not in _AGAIN or last:
+                break
+            self._pause(_backoff_s(attempt, answer.headers.get("Retry-After")))
+        if not answer.is_success:
+            raise error_from(answer)
+        return answer
+
+
+def _backoff_s(attempt: int, retry_after: str | None) -> float:
+    """What the service asks for, or 0.2, 0.4, 0.8 ... seconds, shaken so that clients do not march in step."""
+    if retry_after is not None and retry_after.isdigit():
+        return float(retry_after)
+    return float(0.2 * 2**attempt * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret

@@ -1,0 +1,4 @@
+"""The canonical squared distance, for the loops to share."""
+
+cdef extern from "_distances.h" nogil:
+    float winnow_squared_distance(const float *a, const float *b, Py_ssize_t width)

@@ -1,0 +1,1 @@
+"""The history of the schema; each step stands alone and imports nothing of ours."""

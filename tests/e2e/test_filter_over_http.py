@@ -1,0 +1,127 @@
+"""From POST to the list, over real HTTP, embedded and on PostgreSQL, Redis and Celery."""
+
+import io
+import json
+import tarfile
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+TEN = {"target": {"count": 10}}
+
+
+def folder_of(path):
+    return {"type": "folder", "path": str(path)}
+
+
+@pytest.mark.parametrize("method", ["coreset", "adjacency", "random"])
+def test_a_folder_becomes_a_list_with_every_sample_accounted_for(service, pictures, method):
+    job = service.filter(folder_of(pictures), {"method": method, **TEN})
+    assert job["state"] == "succeeded", job
+    assert job["counts"] == {"input": 65, "valid": 62, "exact_duplicates": 2, "selected": 10, "quarantined": 3}
+    kept = service.paths(job)
+    assert len(set(kept)) == 10
+    assert all((pictures / path).is_file() for path in kept)
+    removed = service.http.get(f"/v1/jobs/{job['id']}/removed", params={"page_size": 100}).json()
+    quarantine = service.http.get(f"/v1/jobs/{job['id']}/quarantine").json()
+    others = [row["path"] for answer in (removed, quarantine) for row in answer["items"]]
+    assert sorted(kept + others) == sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*") if p.is_file())
+
+
+def test_coreset_at_six_hits_each_of_the_six_bursts(service, pictures):
+    job = service.filter(folder_of(pictures), {"method": "coreset", "target": {"count": 6}})
+    numbers = [path.rsplit("/", 1)[-1].removeprefix("copy-of-").removesuffix(".png") for path in service.paths(job)]
+    assert {int(number) // 10 for number in numbers} == set(range(6))
+
+
+def test_every_format_tells_the_same_ranking_and_a_limit_is_its_prefix(service, pictures):
+    job = service.filter(folder_of(pictures), {"method": "coreset", **TEN})
+    kept = service.paths(job)
+
+    def download(name, **query):
+        return service.http.get(f"/v1/jobs/{job['id']}/selection", params={"format": name, **query}).content
+
+    assert [json.loads(line)["path"] for line in download("jsonl").splitlines()] == kept
+    assert pq.read_table(io.BytesIO(download("parquet")))["path"].to_pylist() == kept
+    assert pq.read_table(io.BytesIO(download("parquet", limit=4)))["path"].to_pylist() == kept[:4]
+    assert [line.split(",")[2] for line in download("csv").decode().splitlines()[1:]] == kept
+    assert service.paths(job, limit=4) == kept[:4]
+
+
+def test_the_answer_comes_with_its_proof_and_its_pictures(service, pictures):
+    job = service.filter(folder_of(pictures), {"method": "coreset", **TEN})
+    at = f"/v1/jobs/{job['id']}"
+    manifest = service.http.get(f"{at}/manifest").json()
+    assert manifest["digests"] == job["digests"]
+    assert manifest["spec"]["selection"]["method"] == "coreset"
+    for name in ("curve", "histograms", "map", "neighbours"):
+        assert service.http.get(f"{at}/insights/{name}").json()["name"] == name
+        assert service.http.get(f"{at}/plots/{name}.png").content.startswith(b"\x89PNG")
+        assert b"<svg" in service.http.get(f"{at}/plots/{name}.svg").content
+
+
+def zip_of(folder) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.write(path, path.relative_to(folder))
+    return out.getvalue()
+
+
+def tar_of(folder) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.add(path, path.relative_to(folder))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("packed", [zip_of, tar_of])
+def test_an_uploaded_archive_gives_the_selection_of_its_folder(service, pictures, packed):
+    for name in ("truncated.png", "empty.png"):
+        (pictures / name).unlink()
+    upload = service.http.post("/v1/uploads").json()["id"]
+    assert service.http.put(f"/v1/uploads/{upload}", content=packed(pictures)).status_code == 200
+    selection = {"method": "coreset", **TEN}
+    from_archive = service.filter({"type": "archive", "upload_id": upload}, selection)
+    from_folder = service.filter(folder_of(pictures), selection)
+    assert from_archive["digests"]["selection"] == from_folder["digests"]["selection"]
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_ready_embeddings_are_ranked_as_they_are(service, tmp_path, kind):
+    vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    path = tmp_path / f"vectors.{kind}"
+    if kind == "npy":
+        np.save(path, vectors)
+    else:
+        names = [f"item-{index}" for index in range(500)]
+        pq.write_table(pa.table({"id": names, "vector": [list(row) for row in vectors]}), path)
+    source = {"type": "vectors", "path": str(path)}
+    job = service.filter(source, {"method": "coreset", **TEN}, encoder={"name": "given"})
+    assert job["state"] == "succeeded", job
+    assert job["counts"]["selected"] == 10
+
+
+def test_the_selected_files_are_copied_where_the_operator_allows_it(service, pictures, tmp_path):
+    target = tmp_path / "to-label"
+    job = service.filter(folder_of(pictures), {"method": "coreset", **TEN}, output={"path": str(target)})
+    assert job["state"] == "succeeded", job
+    copied = {str(path.relative_to(target)) for path in target.rglob("*.png")}
+    assert copied == set(service.paths(job))
+
+
+def test_a_job_on_nothing_usable_fails_with_a_reason(service, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    job = service.filter(folder_of(empty), {"method": "random", **TEN})
+    assert job["state"] == "failed"
+    assert job["error"]["code"] == "DATASET_EMPTY"
+
+
+def test_a_strict_job_fails_at_the_first_bad_file(service, pictures):
+    job = service.filter(folder_of(pictures), {"method": "random", **TEN}, on_error={"policy": "fail"})
+    assert job["error"]["code"] == "TOO_MANY_ITEM_ERRORS"

@@ -1,0 +1,52 @@
+"""Copies land whole in a new folder, over nothing and through no link."""
+
+import pytest
+
+from winnow.errors import OutputFailed
+from winnow.exports import copy_selected
+from winnow.results import silent
+
+
+def copy(target, paths=("a.jpg", "deep/b.jpg"), job_id="job_1"):
+    return copy_selected(lambda path: path.encode(), list(paths), target, job_id=job_id, report=silent)
+
+
+def test_the_selected_files_are_there_with_their_bytes(tmp_path):
+    assert copy(tmp_path / "out") == 2
+    assert (tmp_path / "out" / "deep" / "b.jpg").read_bytes() == b"deep/b.jpg"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_second_attempt_of_the_same_job_is_content_and_another_job_is_refused(tmp_path):
+    copy(tmp_path / "out")
+    assert copy(tmp_path / "out") == 2
+    with pytest.raises(OutputFailed):
+        copy(tmp_path / "out", job_id="job_2")
+
+
+def test_what_stands_at_the_target_is_never_touched(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "link").symlink_to(elsewhere)
+    (tmp_path / "file").write_text("mine")
+    for name in ("link", "file", "elsewhere"):
+        with pytest.raises(OutputFailed):
+            copy(tmp_path / name)
+    assert list(elsewhere.iterdir()) == []
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["../out.jpg", "/etc/x", "a/../../b", ".winnow.json", "n" * 300])
+def test_a_path_that_is_no_plain_name_below_the_folder_is_refused_whole(tmp_path, path):
+    with pytest.raises(OutputFailed):
+        copy(tmp_path / "out", ["a.jpg", path])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_read_leaves_nothing_behind(tmp_path):
+    def read(path):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputFailed):
+        copy_selected(read, ["a.jpg"], tmp_path / "out", job_id="job_1", report=silent)
+    assert list(tmp_path.iterdir()) == []

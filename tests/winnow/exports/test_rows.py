@@ -1,0 +1,75 @@
+"""Every sample is accounted for once: kept, removed with a reason that is true, or in quarantine."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.exports import kept_rows, quarantine_rows, removed_rows
+from winnow.results import Embedded, ItemFailure, Selection
+
+
+def embedded_of(n: int, duplicates: dict[str, str] | None = None) -> Embedded:
+    ids = np.zeros((n, 32), np.uint8)
+    ids[:, 0] = np.arange(n)
+    return Embedded(
+        ids=ids,
+        paths=[f"p{index}.jpg" for index in range(n)],
+        sizes=np.full(n, 10, np.int64),
+        vectors=np.arange(n, dtype=np.float32)[:, None],
+        shapes=np.full((n, 2), 4, np.int32),
+        failures=[ItemFailure("z.jpg", "DECODE_FAILED"), ItemFailure("a.jpg", "UNREADABLE", "gone")],
+        duplicates=duplicates or {},
+    )
+
+
+def keeping(n: int, positions: list[int], insertion: list[float]) -> Selection:
+    kept = np.array(positions, np.int64)
+    offsets = np.abs(np.arange(n)[:, None] - kept[None, :]).astype(np.float32)
+    rank = offsets.argmin(axis=1)
+    return Selection(
+        positions=kept,
+        insertion=np.array(insertion, np.float32),
+        nearest=kept[rank],
+        distance=offsets.min(axis=1),
+        covered_at=rank.astype(np.int64),
+    )
+
+
+@given(st.integers(2, 30).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), min_size=1))))
+def test_each_usable_sample_is_kept_or_removed_exactly_once(case):
+    n, kept = case
+    embedded = embedded_of(n, {"copy.jpg": "p0.jpg"})
+    selection = keeping(n, sorted(kept), [np.inf] + [1.0] * (len(kept) - 1))
+    answered = [row["path"] for row in (*kept_rows(embedded, selection), *removed_rows(embedded, selection))]
+    assert sorted(answered) == sorted([*embedded.paths, "copy.jpg"])
+
+
+def test_a_copy_of_a_kept_sample_is_an_exact_duplicate_at_distance_zero():
+    embedded = embedded_of(3, {"b/copy.jpg": "p0.jpg", "a/copy.jpg": "p0.jpg"})
+    rows = list(removed_rows(embedded, keeping(3, [0, 2], [np.inf, 2.0])))
+    copies = [row for row in rows if row["reason"] == "EXACT_DUPLICATE"]
+    assert [row["path"] for row in copies] == ["a/copy.jpg", "b/copy.jpg"]
+    assert {(row["nearest_kept_path"], row["nearest_kept_distance"]) for row in copies} == {("p0.jpg", 0.0)}
+
+
+def test_what_the_budget_alone_kept_out_is_told_apart_from_what_is_redundant():
+    embedded = embedded_of(10)
+    rows = {row["path"]: row["reason"] for row in removed_rows(embedded, keeping(10, [0, 2], [np.inf, 2.0]))}
+    assert rows["p1.jpg"] == "COVERED_BY_KEPT"
+    assert rows["p9.jpg"] == "OVER_BUDGET"
+
+
+def test_removed_rows_come_sorted_by_sample_id():
+    rows = list(removed_rows(embedded_of(20, {"x": "p3.jpg"}), keeping(20, [5], [np.inf])))
+    assert [row["sample_id"] for row in rows] == sorted(row["sample_id"] for row in rows)
+
+
+def test_the_first_pick_has_no_distance_because_json_has_no_infinity():
+    assert next(kept_rows(embedded_of(3), keeping(3, [1, 0], [np.inf, 1.0])))["insertion_distance"] is None
+
+
+def test_the_quarantine_lists_every_failure_by_path():
+    assert [(row["path"], row["code"]) for row in quarantine_rows(embedded_of(1))] == [
+        ("a.jpg", "UNREADABLE"),
+        ("z.jpg", "DECODE_FAILED"),
+    ]

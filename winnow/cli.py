@@ -1,0 +1,291 @@
+"""`winnow`: serves, filters, looks after jobs and keys. It speaks HTTP through the client like everybody else."""
+
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from winnow_client import ApiError, Client
+
+from winnow.errors import WinnowError
+from winnow.samples import render_sample_dataset
+from winnow.serve import embedded
+from winnow.settings import Settings
+from winnow.store import keys as key_store
+from winnow.store import migrate as migrations
+from winnow.store.db import Database
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The samples worth labelling, in order of worth.")
+jobs = typer.Typer(no_args_is_help=True, help="Look at and end jobs.")
+keys = typer.Typer(no_args_is_help=True, help="Make and end API keys.")
+app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
+
+console = Console()
+
+Url = Annotated[str, typer.Option(envvar="WINNOW_URL", help="Address of the service.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="API key, where the service wants one.")]
+_LIST_FILES = ("selection.txt", "selection.csv", "removed.jsonl", "quarantine.jsonl", "manifest.json")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_VECTORS = (".npy", ".parquet")
+
+
+def main() -> None:
+    """Errors people can act on are one line; anything else is a bug and shows itself."""
+    try:
+        app()
+    except (WinnowError, ApiError) as error:
+        Console(stderr=True).print(f"[bold red]{error.code}[/] {getattr(error, 'detail', error)}", highlight=False)
+        raise SystemExit(1) from error
+    except (FileExistsError, FileNotFoundError, TimeoutError) as error:
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False)
+        raise SystemExit(1) from error
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
+    host: str = "127.0.0.1",
+    data_dir: Path = Path(".winnow"),
+    allow_root: Annotated[list[Path], typer.Option(help="A folder datasets may come from; may be repeated.")] = [],  # noqa: B006
+    output_root: Annotated[list[Path], typer.Option(help="A folder copies may go to; may be repeated.")] = [],  # noqa: B006
+    slots: Annotated[int, typer.Option(help="Jobs at a time.")] = 1,
+    worker: Annotated[bool, typer.Option(help="--no-worker serves HTTP only.")] = True,
+) -> None:
+    """Run the service on embedded defaults: SQLite and a folder, nothing to install."""
+    settings = Settings(
+        host=host,
+        port=port,
+        data_dir=data_dir.absolute(),
+        allow_roots=tuple(path.resolve() for path in allow_root) or Settings().allow_roots,
+        output_roots=tuple(path.resolve() for path in output_root) or Settings().output_roots,
+        slots=slots,
+    )
+    with embedded(settings, worker=worker) as url:
+        console.print(f"Winnow listens on [bold]{url}[/]; Ctrl-C stops it.")
+        _until_told()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of WINNOW_DATABASE_URL (or of the data folder) to the newest schema."""
+    migrations.upgrade(Settings().effective_database_url)
+    console.print("The schema is up to date.")
+
+
+@app.command("filter")
+def filter_(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, an .npy or a .parquet.")],
+    out: Annotated[Path, typer.Option(help="Where the list, the plots and the proof go.")],
+    method: str = "coreset",
+    fraction: float | None = None,
+    count: int | None = None,
+    radius: float | None = None,
+    min_distance: float | None = None,
+    metric: str = "l2",
+    seed: int = 0,
+    copy: Annotated[bool, typer.Option(help="Also copy the selected files to OUT/selected.")] = False,
+    url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Rank a dataset by worth and write down the best."""
+    given = {"fraction": fraction, "count": count, "radius": radius, "min_distance": min_distance}
+    target = {name: value for name, value in given.items() if value is not None}
+    job: dict[str, Any] = {"selection": {"method": method, "metric": metric, "target": target}, "seed": seed}
+    for name in _LIST_FILES:
+        if (out / name).exists():
+            raise FileExistsError(f"{out / name} exists; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    if copy:
+        job["output"] = {"path": str(out.resolve() / "selected")}
+    with _service(url, path, out) as address, Client(address, api_key) as client:
+        job["dataset"] = {"name": path.name, "source": _source(client, path)}
+        done = _watched(client, client.submit(job)["id"])
+        _fetch(client, done, out)
+    _summary(done, out)
+
+
+@app.command()
+def demo(folder: Path = Path(".winnow/demo"), port: int = 0) -> None:
+    """Render a sample dataset, filter it over HTTP, and show where everything is."""
+    began = time.monotonic()
+    pictures, out = folder / "pictures", folder / f"result-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if not pictures.exists():
+        console.print("Rendering a sample dataset of street scenes ...")
+        count = render_sample_dataset(pictures)
+        console.print(f"  {count} files in {pictures}")
+    settings = Settings(port=port, data_dir=(folder / "data").absolute(), allow_roots=(folder.resolve(),))
+    with embedded(settings) as url, Client(url) as client:
+        console.print(f"The service listens on {url}; posting a job: coreset, 10 % of the dataset.")
+        job = client.submit_folder(pictures.resolve(), method="coreset", fraction=0.1)
+        done = _watched(client, job["id"])
+        _fetch(client, done, out)
+    _summary(done, out)
+    console.print(f"  the page    [bold]make serve[/] and open http://127.0.0.1:8000/#/jobs/{done['id']}")
+    console.print(f"Done in {time.monotonic() - began:.0f} s.")
+
+
+@jobs.command("list")
+def list_jobs(state: str | None = None, url: Url = "http://127.0.0.1:8000", api_key: ApiKey = None) -> None:
+    """The jobs, newest first."""
+    table = Table("job", "kind", "state", "stage", "selected", "created")
+    with Client(url, api_key) as client:
+        for job in client.jobs(**({"state": state} if state else {})):
+            selected = (job["counts"] or {}).get("selected", "")
+            table.add_row(job["id"], job["kind"], job["state"], job["stage"], str(selected), job["created_at"])
+    console.print(table)
+
+
+@jobs.command()
+def show(job_id: str, url: Url = "http://127.0.0.1:8000", api_key: ApiKey = None) -> None:
+    """Everything the service says of a job."""
+    with Client(url, api_key) as client:
+        console.print_json(data=client.get(job_id))
+
+
+@jobs.command()
+def cancel(job_id: str, url: Url = "http://127.0.0.1:8000", api_key: ApiKey = None) -> None:
+    """Ask a job to end."""
+    with Client(url, api_key) as client:
+        console.print(f"{job_id} is {client.cancel(job_id)['state']}")
+
+
+@jobs.command()
+def delete(job_id: str, url: Url = "http://127.0.0.1:8000", api_key: ApiKey = None) -> None:
+    """Forget an ended job and its files."""
+    with Client(url, api_key) as client:
+        client.delete(job_id)
+
+
+@keys.command()
+def create(
+    tenant: str,
+    scope: Annotated[list[str], typer.Option(help="read, write or admin; may be repeated.")],
+    expires_days: float | None = None,
+) -> None:
+    """Make a key; its text is shown this once."""
+    expires_at = time.time() + expires_days * 86_400 if expires_days else None
+    with _database() as database, database.begin() as connection:
+        _, text = key_store.create(connection, tenant, scope, expires_at)
+    print(text)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Every key by its public prefix."""
+    table = Table("prefix", "tenant", "scopes", "last used", "state")
+    with _database() as database, database.read() as connection:
+        for row in key_store.page(connection):
+            used = datetime.fromtimestamp(row.last_used_at, UTC).isoformat() if row.last_used_at else "never"
+            expired = row.expires_at is not None and row.expires_at < time.time()
+            state = "revoked" if row.revoked_at else "expired" if expired else "live"
+            table.add_row(row.prefix, row.tenant_name, ", ".join(row.scopes), used, state)
+    console.print(table)
+
+
+@keys.command()
+def revoke(prefix: str) -> None:
+    """End a key at once."""
+    with _database() as database, database.begin() as connection:
+        key_store.revoke(connection, prefix)
+    console.print(f"{prefix} is revoked")
+
+
+@keys.command()
+def rotate(prefix: str, grace_hours: float = 24.0) -> None:
+    """Make a successor; the old key ends after the grace."""
+    with _database() as database, database.begin() as connection:
+        _, text = key_store.rotate(connection, prefix, grace_hours * 3600)
+    print(text)
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    url = Settings().effective_database_url
+    migrations.upgrade(url)
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+@contextmanager
+def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
+    """The service asked for, or one of our own that lasts as long as the block."""
+    if url is not None:
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="winnow-") as data:
+        roots = (path.resolve() if path.is_dir() else path.resolve().parent,)
+        settings = Settings(
+            port=0, data_dir=Path(data), allow_roots=roots, output_roots=(out.resolve(),), log_level="WARNING"
+        )
+        with embedded(settings) as address:
+            yield address
+
+
+def _source(client: Client, path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        return {"type": "folder", "path": str(path.resolve())}
+    if path.name.lower().endswith(_ARCHIVES):
+        return {"type": "archive", "upload_id": client.upload(path)}
+    if path.suffix.lower() in _VECTORS:
+        return {"type": "vectors", "upload_id": client.upload(path)}
+    raise FileNotFoundError(f"{path} is neither a folder, nor one of {', '.join((*_ARCHIVES, *_VECTORS))}")
+
+
+def _watched(client: Client, job_id: str) -> dict[str, Any]:
+    """Wait with a bar; in a pipe, where nobody sees it move, the bar stays quiet."""
+    columns = (
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        line = bar.add_task("waiting", total=1.0, said="")
+
+        def show(job: dict[str, Any]) -> None:
+            stages = job["progress"]["stages"]
+            said = f"{stages[-1]['done']}/{stages[-1]['total']}" if stages else ""
+            bar.update(line, completed=job["progress"]["fraction"], description=job["stage"] or job["state"], said=said)
+
+        done: dict[str, Any] = client.wait(job_id, on_progress=show)
+        return done
+
+
+def _fetch(client: Client, job: dict[str, Any], out: Path) -> None:
+    for name in (entry["name"] for entry in client.artifacts(job["id"])):
+        if name in _LIST_FILES or name.startswith("plots/"):
+            client.download(job["id"], name, out / name)
+
+
+def _summary(job: dict[str, Any], out: Path) -> None:
+    counts = job["counts"]
+    console.print(
+        f"\n[bold]{counts['selected']}[/] of {counts['valid']} usable samples selected; "
+        f"{counts['exact_duplicates']} exact duplicates, {counts['quarantined']} set aside."
+    )
+    console.print(f"  the list    {out / 'selection.txt'}", highlight=False)
+    console.print(f"  why         {out / 'removed.jsonl'}, {out / 'quarantine.jsonl'}", highlight=False)
+    if (out / "plots").exists():
+        console.print(f"  the plots   {out / 'plots'}", highlight=False)
+    console.print(f"  the proof   {out / 'manifest.json'}  {job['digests']['selection'][:23]}...", highlight=False)
+
+
+def _until_told() -> None:
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    while not told.wait(3600):
+        pass

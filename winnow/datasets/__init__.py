@@ -1,0 +1,25 @@
+"""Sources become items: listed in canonical order, read one by one, decoded where nothing can be harmed.
+
+Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `vectors` the
+kinds, `beneath` how files are opened, `snapshot` a listing on disk, `decode` bytes to pixels, `decoders` the guarded
+processes that do it, `atomic` files that appear whole or not at all.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from winnow.datasets.allowed import check_source
+    from winnow.datasets.base import Limits, Reader
+    from winnow.datasets.sources import open_source
+
+__all__ = ["Limits", "Reader", "check_source", "open_source"]
+
+_HOMES: Final = {"Limits": "base", "Reader": "base", "check_source": "allowed", "open_source": "sources"}
+
+
+def __getattr__(name: str) -> Any:
+    """Found when first asked for: a decoder process imports this package too, and must not load what it never uses."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,80 @@
+"""What a source is to the pipeline, the limits it is held to, and the one order all samples stand in."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+Kind = Literal["images", "vectors"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one dataset may cost."""
+
+    max_items: int = 20_000_000
+    max_item_bytes: int = 256 << 20
+    max_archive_bytes: int = 1 << 40  # an archive may unpack to this at most, and to no more than
+    archive_ratio: int = 20  # this many times its size
+    archive_slack_bytes: int = 1 << 30  # plus this
+    max_ratio: int = 200  # one entry of a zip may unpack to this many times its packed size
+
+
+class Reader(Protocol):
+    """An opened source. `kind` says which of `read` and `vectors` it answers; the other refuses."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def list(self, report: Report) -> Listing:
+        """Everything the source holds, hashed, in canonical order; items that cannot be read are its failures."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """One picture's bytes. ItemError where it cannot be read; the caller holds the bytes against their id."""
+        ...
+
+    def vectors(self) -> tuple[Ids, Vectors]:
+        """Every usable row in canonical order, exact duplicates included, with the ids they were listed under."""
+        ...
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is an item: its name ends like a picture's and no part of its path is hidden.
+
+    What an item really is shows when it is decoded. Any other file (labels, notes) is no item and no failure either.
+    """
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def canonical(found: Iterable[tuple[str, bytes, int]], failures: Iterable[ItemFailure] = ()) -> Listing:
+    """(path, sha256, size) in any order becomes a listing by sample id, then path."""
+    rows = list(found)
+    ids = np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(len(rows), 32)
+    order = canonical_order(ids, [row[0] for row in rows])
+    return Listing(
+        ids=np.ascontiguousarray(ids[order]),
+        paths=[rows[position][0] for position in order],
+        sizes=np.array([rows[position][2] for position in order], np.int64),
+        failures=in_order(failures),
+    )
+
+
+def canonical_order(ids: Ids, paths: Sequence[str]) -> NDArray[np.int64]:
+    """Positions by the 32 bytes of the id, read as four big-endian numbers, then by path."""
+    by_path = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
+    words = np.ascontiguousarray(ids[by_path]).view(">u8").astype(np.uint64)
+    by_id = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))  # stable: equal ids stay by path
+    return by_path[by_id]
+
+
+def in_order(failures: Iterable[ItemFailure]) -> list[ItemFailure]:
+    return sorted(failures, key=lambda failure: (failure.path, failure.code))

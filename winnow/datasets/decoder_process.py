@@ -1,0 +1,69 @@
+"""One guarded process that decodes: pictures come in on stdin, pixels go out on stdout, nothing else is allowed.
+
+It is meant to die: of its limits, of a flaw in a decoder, of its parent's end. The parent starts another.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from typing import BinaryIO, Final
+
+from winnow.datasets.decode import decode
+from winnow.errors import ItemError
+
+REQUEST: Final = struct.Struct("<QQI")  # bytes, max_pixels, size
+ANSWER: Final = struct.Struct("<cIII")  # b'P' width height bytes | b'E' 0 0 bytes
+
+_ADDRESS_SPACE_BYTES: Final = 2 << 30
+_OPEN_FILES: Final = 32
+_ITEM_CPU_S: Final = 15  # above the parent's patience; ends a decoder whose parent no longer watches
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def main() -> None:
+    _lock_up()
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while len(header := requests.read(REQUEST.size)) == REQUEST.size:
+        length, max_pixels, size = REQUEST.unpack(header)
+        content = requests.read(length)
+        _limit_cpu()
+        _answer(answers, content, max_pixels, size)
+
+
+def _answer(answers: BinaryIO, content: bytes, max_pixels: int, size: int) -> None:
+    try:
+        picture = decode(content, max_pixels, size)
+    except ItemError as error:
+        body = json.dumps([error.code, error.detail]).encode()
+        answers.write(ANSWER.pack(b"E", 0, 0, len(body)) + body)
+    else:
+        pixels = picture.pixels.tobytes()
+        answers.write(ANSWER.pack(b"P", picture.width, picture.height, len(pixels)) + pixels)
+    answers.flush()
+
+
+def _limit_cpu() -> None:
+    """Room for one more picture: the limit moves along with what has been used."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + _ITEM_CPU_S, hard))
+
+
+def _lock_up() -> None:
+    """Little memory, few files and none to write, no core dump, no life after the parent's."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+    if os.getppid() == 1:
+        sys.exit(1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A pool of guarded processes that decode; one that dies or hangs costs at most the picture it had in hand."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+
+from winnow.datasets.decode import Picture
+from winnow.datasets.decoder_process import ANSWER, REQUEST
+from winnow.errors import ItemError
+
+ITEM_LIMIT_S: Final = 10.0
+_STRIKES: Final = 2  # a decoder may die of something else once; twice on one picture is the picture's fault
+_COMMAND: Final = (sys.executable, "-m", "winnow.datasets.decoder_process")
+
+Item = tuple[str, bytes]
+Decoded = tuple[str, Picture | ItemError]
+
+
+class DecoderPool:
+    """`with DecoderPool(...) as pool: pool.decode(items)`: answers in the order of the items, a few ahead at a time."""
+
+    def __init__(
+        self,
+        processes: int,
+        max_pixels: int,
+        size: int,
+        *,
+        command: Sequence[str] = _COMMAND,
+        item_limit_s: float = ITEM_LIMIT_S,
+    ) -> None:
+        self._max_pixels, self._size, self._limit_s = max_pixels, size, item_limit_s
+        # The threads start the processes and outlive them: a process is told to die with the thread that made it.
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoder")
+        self._ahead = 4 * processes
+        self._all = [_Process(command) for _ in range(processes)]
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        for process in self._all:
+            self._idle.put(process)
+
+    def __enter__(self) -> "DecoderPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._all:
+            process.end()
+
+    def decode(self, items: Iterable[Item]) -> Iterator[Decoded]:
+        waiting: deque[tuple[str, Future[Picture | ItemError]]] = deque()
+        for path, content in items:
+            waiting.append((path, self._threads.submit(self._decode_one, content)))
+            if len(waiting) >= self._ahead:
+                first, answer = waiting.popleft()
+                yield first, answer.result()
+        for path, answer in waiting:
+            yield path, answer.result()
+
+    def _decode_one(self, content: bytes) -> Picture | ItemError:
+        process = self._idle.get()
+        try:
+            refusal = ItemError("ITEM_CRASHED_DECODER")
+            for _ in range(_STRIKES):
+                try:
+                    return process.ask(content, self._max_pixels, self._size, self._limit_s)
+                except TimeoutError:
+                    refusal = ItemError("ITEM_TIMEOUT", f"more than {self._limit_s:g} s")
+                except (OSError, EOFError):
+                    refusal = ItemError("ITEM_CRASHED_DECODER")
+                process.end()
+            return refusal
+        finally:
+            self._idle.put(process)
+
+
+class _Process:
+    """One decoder process, started when it is first asked and again after each death."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def ask(self, content: bytes, max_pixels: int, size: int, limit_s: float) -> Picture | ItemError:
+        running = self._started()
+        assert running.stdin is not None  # noqa: S101 - Popen was given a pipe
+        running.stdin.write(REQUEST.pack(len(content), max_pixels, size) + content)
+        running.stdin.flush()
+        # The clock runs from here: a decoder that has just been started also has to import Pillow.
+        deadline = time.monotonic() + limit_s
+        kind, width, height, length = ANSWER.unpack(self._read(ANSWER.size, deadline))
+        body = self._read(length, deadline)
+        if kind == b"E":
+            return ItemError(*json.loads(body))
+        return Picture(np.frombuffer(body, np.uint8).reshape(size, size, 3), width, height)
+
+    def end(self) -> None:
+        if self._running is None:
+            return
+        self._running.kill()
+        for pipe in (self._running.stdin, self._running.stdout):
+            try:
+                pipe.close()  # type: ignore[union-attr]
+            except OSError:
+                continue  # what could not be flushed to a dead process is not missed
+        self._running.wait()
+        self._running = None
+
+    def _started(self) -> subprocess.Popen[Any]:
+        if self._running is None:
+            self._running = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={"PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+        return self._running
+
+    def _read(self, length: int, deadline: float) -> bytes:
+        """Exactly `length` bytes of the answer, before the deadline."""
+        stdout = self._started().stdout
+        assert stdout is not None  # noqa: S101 - Popen was given a pipe
+        parts: list[bytes] = []
+        while length:
+            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            part = os.read(stdout.fileno(), min(length, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)

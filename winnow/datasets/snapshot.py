@@ -1,0 +1,65 @@
+"""A listing on disk: one Parquet file, written whole or not at all, read back as it was."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow.datasets.atomic import appearing
+from winnow.results import ItemFailure, Listing
+
+SCHEMA: Final = pa.schema(
+    [
+        ("sample_id", pa.binary(32)),  # null for an item that could not be read
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("code", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+_GROUP: Final = 65_536  # rows a group, so that a page of them can be read alone
+
+
+def save(listing: Listing, path: Path) -> None:
+    with appearing(path) as file:
+        pq.write_table(_table(listing), file, row_group_size=_GROUP, compression="zstd")
+
+
+def load(path: Path) -> Listing:
+    table = pq.read_table(path, schema=SCHEMA)
+    valid = table.filter(table["sample_id"].is_valid())
+    failed = table.filter(table["sample_id"].is_null())
+    ids = np.frombuffer(b"".join(valid["sample_id"].to_pylist()), np.uint8).reshape(-1, 32)
+    columns = (failed[name].to_pylist() for name in ("path", "code", "detail"))
+    return Listing(
+        ids=ids,
+        paths=valid["path"].to_pylist(),
+        sizes=valid["bytes"].to_numpy().astype(np.int64),
+        failures=[ItemFailure(*row) for row in zip(*columns, strict=True)],
+    )
+
+
+def fingerprint(listing: Listing) -> str:
+    """One hash over what every usable sample is and what it is called, the same for every order of the same files."""
+    digest = hashlib.sha256(np.ascontiguousarray(listing.ids).tobytes())
+    for path in listing.paths:
+        name = path.encode()
+        digest.update(len(name).to_bytes(8, "little") + name)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _table(listing: Listing) -> pa.Table:
+    good, bad = len(listing), listing.failures
+    return pa.table(
+        {
+            "sample_id": [row.tobytes() for row in listing.ids] + [None] * len(bad),
+            "path": listing.paths + [failure.path for failure in bad],
+            "bytes": listing.sizes.tolist() + [None] * len(bad),
+            "code": [None] * good + [failure.code for failure in bad],
+            "detail": [None] * good + [failure.detail for failure in bad],
+        },
+        schema=SCHEMA,
+    )

@@ -1,0 +1,216 @@
+"""Ready embeddings: a `.npy` matrix or a Parquet table, checked before a byte of them is believed.
+
+A sample's id is the hash of its row as little-endian float32; its path is its `id`, or `row-<number>`.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from winnow.datasets.base import Kind, Limits, canonical_order, in_order
+from winnow.errors import (
+    DatasetEmpty,
+    InvalidVectors,
+    ItemError,
+    SourceGone,
+    TooManyItems,
+    UnsupportedArtifact,
+)
+from winnow.results import Ids, ItemFailure, Listing, Report, Vectors, silent
+
+_ROWS: Final = 16_384  # rows checked and hashed at a time
+_MAX_WIDTH: Final = 65_536
+_HEADER_LIMIT: Final = 10_000  # characters; a header is some hundred
+_HEADERS: Final[dict[tuple[int, int], Callable[..., Any]]] = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
+
+
+class VectorsReader:
+    kind: Kind = "vectors"
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+
+    def list(self, report: Report) -> Listing:
+        matrix, names = _opened(self._path, self._limits.max_items)
+        ids, rows, failed = _hashed(matrix, report)
+        paths = [_name(names, row) for row in rows]
+        if not len(matrix):
+            raise DatasetEmpty("the file of vectors holds no row")
+        order = canonical_order(ids, paths)
+        return Listing(
+            ids=np.ascontiguousarray(ids[order]),
+            paths=[paths[position] for position in order],
+            sizes=np.full(len(rows), 4 * matrix.shape[1], np.int64),
+            failures=in_order(ItemFailure(_name(names, row), "NOT_FINITE") for row in failed),
+        )
+
+    def read(self, path: str) -> bytes:
+        raise ItemError("UNSUPPORTED_FORMAT", f"{path!r} is a row of numbers, not a picture")
+
+    def vectors(self) -> tuple[Ids, Vectors]:
+        """Hashed again, so that the caller can tell whether the file is still the one that was listed."""
+        matrix, names = _opened(self._path, self._limits.max_items)
+        ids, rows, _ = _hashed(matrix, silent)
+        order = canonical_order(ids, [_name(names, row) for row in rows])
+        vectors = np.empty((len(rows), matrix.shape[1]), np.float32)
+        for begin in range(0, len(rows), _ROWS):
+            vectors[begin : begin + _ROWS] = _float32(matrix[rows[order[begin : begin + _ROWS]]])
+        return np.ascontiguousarray(ids[order]), vectors
+
+
+def _hashed(matrix: Any, report: Report) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
+    """Ids of the finite rows, the numbers of those rows, and the numbers of the others."""
+    digests = bytearray()
+    finite = np.ones(len(matrix), bool)
+    for begin in range(0, len(matrix), _ROWS):
+        block = _float32(matrix[begin : begin + _ROWS])
+        finite[begin : begin + len(block)] = np.isfinite(block).all(axis=1)
+        for values in block[finite[begin : begin + len(block)]]:
+            digests += hashlib.sha256(values.data).digest()
+        report("reading", begin + len(block), len(matrix), int((~finite[: begin + len(block)]).sum()))
+    ids = np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32)
+    return ids, np.flatnonzero(finite), np.flatnonzero(~finite)
+
+
+def _name(names: "list[str] | None", row: int) -> str:
+    return names[row] if names is not None else f"row-{row:07d}"
+
+
+def _float32(rows: Any) -> Vectors:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is set aside as such
+        return np.ascontiguousarray(rows, "<f4")
+
+
+def _opened(path: Path, max_items: int) -> tuple[Any, list[str] | None]:
+    """A matrix and its names, by what the file is, whatever it is called."""
+    try:
+        if not path.is_file():
+            raise UnsupportedArtifact("the path of a dataset of vectors must be a file")
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise SourceGone(f"the file of vectors cannot be read: {error.strerror}") from error
+    if start == npy.MAGIC_PREFIX:
+        return _npy(path, max_items), None
+    if start.startswith(b"PAR1"):
+        return _parquet(path, max_items)
+    raise UnsupportedArtifact("embeddings are read from .npy matrices and Parquet tables, and from nothing else")
+
+
+def _check_shape(rows: int, width: int, max_items: int) -> None:
+    if rows > max_items:
+        raise TooManyItems(f"the file holds {rows} rows; the limit is {max_items}")
+    if rows and not 1 <= width <= _MAX_WIDTH:
+        raise UnsupportedArtifact(f"vectors must be 1 to {_MAX_WIDTH} wide, not {width}")
+
+
+# --- .npy ------------------------------------------------------------------------------------------
+
+
+def _npy(path: Path, max_items: int) -> Any:
+    """A memory map, once the header has been found to tell the truth about the file."""
+    shape, column_order, dtype, offset = _npy_header(path)
+    if dtype.hasobject or dtype.kind not in "fiu" or dtype.itemsize > 8 or len(shape) != 2 or min(shape) < 0:
+        raise UnsupportedArtifact("the .npy file must hold a two-dimensional array of numbers")
+    if offset + math.prod(shape) * dtype.itemsize != path.stat().st_size:
+        raise UnsupportedArtifact("the .npy header does not fit the size of the file")
+    _check_shape(*shape, max_items)
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if column_order else "C")
+
+
+def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    with path.open("rb") as file:
+        try:
+            shape, column_order, dtype = _HEADERS[npy.read_magic(file)](file, max_header_size=_HEADER_LIMIT)
+        except Exception as error:  # a header is a Python literal: what parsing a hostile one raises is not listed
+            raise UnsupportedArtifact("the .npy header is damaged") from error
+        return shape, column_order, dtype, file.tell()
+
+
+# --- Parquet ---------------------------------------------------------------------------------------
+
+
+def _parquet(path: Path, max_items: int) -> tuple[Any, list[str] | None]:
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            _check_schema(file.schema_arrow)
+            _check_shape(file.metadata.num_rows, 1, max_items)
+            columns = [name for name in ("vector", "id") if name in file.schema_arrow.names]
+            table = file.read(columns=columns)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UnsupportedArtifact("the Parquet file is damaged or of an unknown kind") from error
+    return _matrix(table["vector"], max_items), _names(table["id"]) if "id" in columns else None
+
+
+def _check_schema(schema: Any) -> None:
+    for name in ("vector", "id"):
+        if schema.names.count(name) > 1:
+            raise UnsupportedArtifact(f"the Parquet table holds more than one column `{name}`")
+    if "vector" not in schema.names or not _is_numbers(schema.field("vector").type):
+        raise UnsupportedArtifact("the Parquet table needs a column `vector` of lists of numbers")
+    if "id" in schema.names and not _is_name(schema.field("id").type):
+        raise UnsupportedArtifact("the column `id` must hold strings or whole numbers")
+
+
+def _is_numbers(kind: Any) -> bool:
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+
+
+def _is_name(kind: Any) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+
+
+def _matrix(column: Any, max_items: int) -> Any:
+    """A list column whose rows are equally wide, as one matrix."""
+    if not len(column):
+        return np.empty((0, 1), np.float32)
+    _check_nulls(column, "vector")
+    width = len(column[0].values)
+    _check_shape(len(column), width, max_items)
+    blocks, row = [], 0
+    for chunk in column.chunks:
+        blocks.append(_block(chunk, width, row))
+        row += len(chunk)
+    return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def _block(chunk: Any, width: int, row: int) -> Any:
+    odd = np.flatnonzero(chunk.value_lengths().to_numpy(zero_copy_only=False) != width)
+    if len(odd):
+        got = len(chunk[int(odd[0])].values)
+        raise InvalidVectors(f"every vector must be equally wide; row {row + odd[0]} is {got} wide, not {width}")
+    values = chunk.flatten()
+    if values.null_count:
+        null = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // width
+        raise InvalidVectors(f"the vector of row {row + null} holds a null")
+    return values.to_numpy(zero_copy_only=False).reshape(len(chunk), width)
+
+
+def _names(column: Any) -> list[str]:
+    _check_nulls(column, "id")
+    names = [str(name) for name in column.to_pylist()]
+    first: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if first.setdefault(name, row) != row:
+            raise InvalidVectors(f"the column `id` must name every row once; rows {first[name]} and {row} share one")
+    return names
+
+
+def _check_nulls(column: Any, name: str) -> None:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise InvalidVectors(f"the column `{name}` is null in row {row}")

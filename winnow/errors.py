@@ -1,0 +1,269 @@
+"""The one error tree: stable codes and words for people; HTTP numbers live in `app/errors.py` alone."""
+
+from typing import ClassVar
+
+
+class WinnowError(Exception):
+    """A refusal that can be shown to the caller: `code` is stable, `detail` says what to do next.
+
+    `fields` points into the request: pairs of (JSON pointer, what is wrong there).
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str, *, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = fields
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+class InvalidRequest(WinnowError):
+    code = "INVALID_REQUEST"
+    title = "The request does not fit the schema"
+
+
+class MalformedRequest(WinnowError):
+    code = "MALFORMED_REQUEST"
+    title = "The request is not well-formed"
+
+
+class SourceNotAllowed(InvalidRequest):
+    code = "SOURCE_NOT_ALLOWED"
+    title = "This source is not one the service may read"
+
+
+class OutputNotAllowed(InvalidRequest):
+    code = "OUTPUT_NOT_ALLOWED"
+    title = "This folder is not one the service may write to"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    code = "IDEMPOTENCY_KEY_REUSED"
+    title = "This Idempotency-Key was used with another request"
+
+
+class Unauthenticated(WinnowError):
+    code = "UNAUTHENTICATED"
+    title = "A valid API key is needed"
+
+
+class Forbidden(WinnowError):
+    code = "FORBIDDEN"
+    title = "This key may not do that"
+
+
+class NotFound(WinnowError):
+    code = "NOT_FOUND"
+    title = "There is no such thing here"
+
+
+class Conflict(WinnowError):
+    code = "CONFLICT"
+    title = "The state of the resource does not allow this"
+
+
+class JobNotFinished(Conflict):
+    code = "JOB_NOT_FINISHED"
+    title = "The job has no result yet"
+
+
+class JobFinished(Conflict):
+    code = "JOB_FINISHED"
+    title = "The job has already ended"
+
+
+class RequestInFlight(Conflict):
+    code = "REQUEST_IN_FLIGHT"
+    title = "The first request with this Idempotency-Key is still running"
+
+
+class OutputExists(Conflict):
+    code = "OUTPUT_EXISTS"
+    title = "The output folder already holds something"
+
+
+class TooLarge(WinnowError):
+    code = "TOO_LARGE"
+    title = "The request is larger than the limit"
+
+
+class UnsupportedMedia(WinnowError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    title = "The body's type is not one this call takes"
+
+
+class RangeNotSatisfiable(WinnowError):
+    code = "RANGE_NOT_SATISFIABLE"
+    title = "The range lies outside the file"
+
+
+class QuotaExceeded(WinnowError):
+    code = "QUOTA_EXCEEDED"
+    title = "The tenant's quota is used up"
+
+
+class RateLimited(WinnowError):
+    code = "RATE_LIMITED"
+    title = "Too many requests"
+
+
+class Unavailable(WinnowError):
+    code = "UNAVAILABLE"
+    title = "A part the service depends on is away; try again shortly"
+
+
+class StorageFull(WinnowError):
+    code = "STORAGE_FULL"
+    title = "The disk is full"
+
+
+# --- the job: raised by stages, kept in the job row as its `error` --------------------------------
+
+
+class JobError(WinnowError):
+    """Ends the attempt. `transient` attempts are tried again with a backoff, others fail the job."""
+
+    transient: ClassVar[bool] = False
+
+
+class SourceGone(JobError):
+    code = "SOURCE_GONE"
+    title = "The source can no longer be read"
+
+
+class DatasetEmpty(JobError):
+    code = "DATASET_EMPTY"
+    title = "The dataset holds no usable sample"
+
+
+class TooManyItems(JobError):
+    code = "TOO_MANY_ITEMS"
+    title = "The dataset holds more items than the limit"
+
+
+class TooManyItemErrors(JobError):
+    code = "TOO_MANY_ITEM_ERRORS"
+    title = "More items failed than `on_error` allows"
+
+
+class ArchiveUnsafe(JobError):
+    code = "ARCHIVE_UNSAFE"
+    title = "The archive holds an entry that points outside it"
+
+
+class ArchiveTooLarge(JobError):
+    code = "ARCHIVE_TOO_LARGE"
+    title = "The archive unpacks to more than the limit"
+
+
+class ArchiveEncrypted(JobError):
+    code = "ARCHIVE_ENCRYPTED"
+    title = "The archive is encrypted"
+
+
+class ArchiveCorrupt(JobError):
+    code = "ARCHIVE_CORRUPT"
+    title = "The archive is damaged"
+
+
+class UnsupportedArtifact(JobError):
+    code = "UNSUPPORTED_ARTIFACT"
+    title = "The file of embeddings is not in a form that is safe to read"
+
+
+class InvalidVectors(JobError):
+    code = "INVALID_VECTORS"
+    title = "The vectors cannot be used"
+
+
+class TargetUnreachable(JobError):
+    code = "TARGET_UNREACHABLE"
+    title = "The target cannot be met with this dataset"
+
+
+class OutputFailed(JobError):
+    code = "OUTPUT_FAILED"
+    title = "The selected files could not be copied out"
+
+
+class WorkerCrashed(JobError):
+    code = "WORKER_CRASHED"
+    title = "The computation died three times"
+
+
+class LeaseExpired(JobError):
+    code = "LEASE_EXPIRED"
+    title = "The workers that held this job kept vanishing"
+
+
+class DeadlineExceeded(JobError):
+    code = "DEADLINE_EXCEEDED"
+    title = "The job ran longer than its limit"
+
+
+class Stalled(JobError):
+    code = "STALLED"
+    title = "The job made no progress for too long"
+
+
+class MemoryLimit(JobError):
+    code = "MEMORY_LIMIT"
+    title = "The job needed more memory than the worker may use"
+
+
+class TransientJobError(JobError):
+    transient = True
+
+
+class WorkerStorageFull(TransientJobError):
+    code = "STORAGE_FULL"
+    title = "The worker's disk is full"
+
+
+class DependencyAway(TransientJobError):
+    code = "UNAVAILABLE"
+    title = "A part the job depends on is away"
+
+
+# --- control flow between supervisor and computation ----------------------------------------------
+
+
+class JobCancelled(Exception):
+    """The caller asked for an end; raised out of `report` at the next safe point."""
+
+
+# --- one item of a dataset: recorded beside the job, never the end of it ---------------------------
+
+
+class ItemError(Exception):
+    """One sample cannot be used; `code` is one of `ITEM_CODES`."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        if code not in ITEM_CODES:
+            raise ValueError(f"unknown item code {code}")
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+ITEM_CODES = frozenset(
+    {
+        "LINK_ESCAPES_ROOT",
+        "NOT_A_REGULAR_FILE",
+        "UNREADABLE",
+        "FILE_TOO_LARGE",
+        "NAME_NOT_UTF8",
+        "CONTENT_CHANGED",
+        "UNSUPPORTED_FORMAT",
+        "IMAGE_TOO_LARGE",
+        "DECODE_FAILED",
+        "ITEM_TIMEOUT",
+        "ITEM_CRASHED_DECODER",
+        "NOT_FINITE",
+        "ZERO_VECTOR",
+    }
+)

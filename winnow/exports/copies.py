@@ -1,0 +1,65 @@
+"""Copies the selected files into a new folder: whole or not at all, over nothing and through no link."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from winnow.errors import OutputFailed
+from winnow.results import Report
+
+Read = Callable[[str], bytes]
+
+_MARKER = ".winnow.json"  # says which job filled the folder, so that a second attempt of the same job is content
+
+
+def copy_selected(read: Read, paths: list[str], target: Path, *, job_id: str, report: Report) -> int:
+    """Fill `target`, which must not exist, with `paths` below it; returns how many files lie there."""
+    if _filled_by(target) == job_id:
+        return len(paths)
+    with _filled_aside(target, job_id) as aside:
+        for done, path in enumerate(paths):
+            _write_new(aside, path, read(path))
+            report("writing", done + 1, len(paths))
+    return len(paths)
+
+
+@contextmanager
+def _filled_aside(target: Path, job_id: str) -> Iterator[Path]:
+    """A private folder beside the target that takes its name at the end."""
+    aside = target.with_name(f".{target.name}.{job_id}.partial")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)  # an attempt that died
+        aside.mkdir(mode=0o700)
+        yield aside
+        (aside / _MARKER).write_text(json.dumps({"job_id": job_id}))
+        aside.chmod(0o755)
+        target.mkdir()  # fails where anything stands there, also a link; then an empty folder of ours gives way
+        aside.rename(target)
+    except OSError as error:
+        raise OutputFailed(f"the output folder could not be filled: {error.strerror or 'I/O error'}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_new(folder: Path, path: str, content: bytes) -> None:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or parts == (_MARKER,):
+        raise OutputFailed("a sample's path cannot be used as a file name; download the list instead")
+    destination = folder.joinpath(*parts)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _filled_by(target: Path) -> str | None:
+    marker = target / _MARKER
+    if target.is_symlink() or not marker.is_file():
+        return None
+    try:
+        return str(json.loads(marker.read_text())["job_id"])
+    except (ValueError, KeyError, OSError):
+        return None

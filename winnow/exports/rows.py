@@ -1,0 +1,87 @@
+"""One record a sample: what the service says about each kept, each removed and each unusable one."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from winnow.results import Embedded, Reason, Selection
+
+Row = dict[str, Any]
+
+
+def kept_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
+    """The selection in rank order."""
+    for rank, (position, insertion) in enumerate(zip(selection.positions, selection.insertion, strict=True)):
+        width, height = (int(side) or None for side in embedded.shapes[position])
+        yield {
+            "rank": rank,
+            "sample_id": embedded.ids[position].tobytes().hex(),
+            "path": embedded.paths[position],
+            "insertion_distance": _number(insertion),
+            "bytes": int(embedded.sizes[position]),
+            "width": width,
+            "height": height,
+        }
+
+
+def removed_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
+    """Every usable sample that was not kept, by sample id, then path; exact duplicates follow their first copy."""
+    kept = np.zeros(len(embedded.paths), dtype=bool)
+    kept[selection.positions] = True
+    spacing = _spacing(selection)
+    twins = _twins(embedded)
+    for position, path in enumerate(embedded.paths):
+        copies = twins.get(path, ())
+        if kept[position] and not copies:
+            continue
+        facts = _facts(embedded, selection, position)
+        if not kept[position]:
+            close = float(selection.distance[position]) <= spacing
+            reason = Reason.COVERED_BY_KEPT if close else Reason.OVER_BUDGET
+            yield {**facts, "path": path, "reason": reason.value}
+        for copy in copies:
+            # A second copy adds nothing at any budget.
+            yield {**facts, "path": copy, "reason": Reason.EXACT_DUPLICATE.value, "kept_at_budget": None}
+
+
+def quarantine_rows(embedded: Embedded) -> Iterator[Row]:
+    """The items that could not be used, each with its code."""
+    for failure in sorted(embedded.failures, key=lambda failure: (failure.path, failure.code)):
+        yield {"path": failure.path, "code": failure.code, "detail": failure.detail}
+
+
+def _facts(embedded: Embedded, selection: Selection, position: int) -> Row:
+    nearest = int(selection.nearest[position])
+    budget = -1 if selection.full_rank is None else int(selection.full_rank[position])
+    return {
+        "sample_id": embedded.ids[position].tobytes().hex(),
+        "path": "",
+        "reason": "",
+        "nearest_kept_id": embedded.ids[nearest].tobytes().hex(),
+        "nearest_kept_path": embedded.paths[nearest],
+        "nearest_kept_distance": _number(selection.distance[position]),
+        "covered_at_rank": int(selection.covered_at[position]),
+        "kept_at_budget": budget if budget > 0 else None,
+    }
+
+
+def _spacing(selection: Selection) -> float:
+    """The least distance at which a kept sample entered. Closer than that to a kept one is redundant; farther is
+    something the selection would still have taken, had the budget allowed."""
+    finite = selection.insertion[np.isfinite(selection.insertion)]
+    return float(finite.min()) if finite.size else math.inf
+
+
+def _twins(embedded: Embedded) -> dict[str, list[str]]:
+    twins: defaultdict[str, list[str]] = defaultdict(list)
+    for copy, first in embedded.duplicates.items():
+        twins[first].append(copy)
+    return {first: sorted(copies) for first, copies in twins.items()}
+
+
+def _number(value: Any) -> float | None:
+    """The shortest decimal that reads back as the same float32; JSON has no infinity."""
+    return float(str(np.float32(value))) if np.isfinite(value) else None

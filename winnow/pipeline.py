@@ -1,0 +1,89 @@
+"""The order of the stages, and nothing else: read, embed, select, inspect."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import winnow
+from winnow.datasets.base import Reader
+from winnow.datasets.decoders import DecoderPool
+from winnow.datasets.snapshot import fingerprint
+from winnow.embeddings import Encoder
+from winnow.embeddings.cache import ShardCache
+from winnow.embeddings.extract import extract
+from winnow.errors import DatasetEmpty
+from winnow.insights import inspect
+from winnow.results import Embedded, Listing, Outcome, Report, Selection
+from winnow.selection import select
+from winnow.spec import JobSpec
+
+
+def run(
+    spec: JobSpec,
+    reader: Reader,
+    listing: Listing,
+    encoder: Encoder,
+    cache: ShardCache,
+    pool: DecoderPool | None,
+    report: Report,
+    *,
+    n_threads: int = 0,
+) -> Outcome:
+    """One filter job from a snapshot to an outcome; the same spec and snapshot give the same digests anywhere."""
+    if len(listing) == 0:
+        raise DatasetEmpty("the dataset holds no picture or row that could be read; see its quarantine list")
+    timings: dict[str, float] = {}
+    with _timed(timings, "embedding"):
+        embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
+    with _timed(timings, "selecting"):
+        selection = select(spec.selection, embedded.vectors, seed=spec.seed, n_threads=n_threads, report=report)
+    with _timed(timings, "inspecting"):
+        insights = inspect(spec.insights, embedded, selection, report=report)
+    return Outcome(
+        listing=listing,
+        embedded=embedded,
+        selection=selection,
+        insights=insights,
+        digests=digests(spec, listing, embedded, selection, encoder.version),
+        versions={"winnow": winnow.__version__, "encoder": f"{encoder.name}/{encoder.version}"},
+        timings_s=timings,
+    )
+
+
+def digests(
+    spec: JobSpec, listing: Listing, embedded: Embedded, selection: Selection, encoder_version: str
+) -> dict[str, str]:
+    """What went in, what it became, what came out. Only content counts: no path of this machine, no time, no thread."""
+    embedding = _sha256([embedded.ids.tobytes(), str(embedded.vectors.shape).encode(), _bytes_of(embedded.vectors)])
+    ranked = embedded.ids[selection.positions].tobytes()
+    asked = canonical_json({"spec": spec.answer_fields(), "encoder_version": encoder_version})
+    return {"input": fingerprint(listing), "embedding": embedding, "selection": _sha256([asked, ranked])}
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling of a value: sorted keys, no spaces, shortest numbers."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _bytes_of(vectors: np.ndarray[Any, Any]) -> memoryview:
+    """The rows' little-endian bytes without a copy where they already lie so in memory."""
+    return np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
+
+
+def _sha256(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[stage] = round(time.perf_counter() - began, 3)

@@ -1,0 +1,108 @@
+"""What the stages hand to each other: frozen, columnar, shape and dtype beside each field.
+
+Sample ids are sha256 digests held as rows of bytes, `(n, 32) uint8`; hex appears only at the edges.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.uint8]  # (n, 32)
+Vectors = NDArray[np.float32]  # (n, d)
+Positions = NDArray[np.int64]  # (k,)
+
+
+class Reason(StrEnum):
+    """Why a sample is not in the selection."""
+
+    CORRUPT = "CORRUPT"
+    EXACT_DUPLICATE = "EXACT_DUPLICATE"
+    COVERED_BY_KEPT = "COVERED_BY_KEPT"
+    OVER_BUDGET = "OVER_BUDGET"
+
+
+@dataclass(frozen=True)
+class ItemFailure:
+    """One item set aside, with the reason."""
+
+    path: str
+    code: str  # one of errors.ITEM_CODES
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The snapshot of a source in canonical order: by sample id, then path. Duplicates are still in it."""
+
+    ids: Ids  # (n, 32) sha256 of each item's bytes
+    paths: list[str]  # (n,) relative to the dataset's root, '/'-separated
+    sizes: NDArray[np.int64]  # (n,) bytes
+    failures: list[ItemFailure] = field(default_factory=list)  # unreadable at listing time
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The distinct samples that could be embedded, in canonical order, with their vectors."""
+
+    ids: Ids  # (m, 32), strictly increasing
+    paths: list[str]  # (m,) the first path of each group of exact duplicates
+    sizes: NDArray[np.int64]  # (m,)
+    vectors: Vectors  # (m, d) C-contiguous float32, finite
+    shapes: NDArray[np.int32]  # (m, 2) width, height after EXIF orientation; 0 where unknown
+    failures: list[ItemFailure]  # listing and decoding failures together
+    duplicates: dict[str, str]  # path of each exact duplicate -> path of its representative
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A ranking of positions into `Embedded`, and what explains it."""
+
+    positions: Positions  # (k,) rank order
+    insertion: NDArray[np.float32]  # (k,) distance to everything ranked before; inf for the first
+    nearest: NDArray[np.int64]  # (m,) the kept position nearest to each sample (itself if kept)
+    distance: NDArray[np.float32]  # (m,) distance to `nearest`
+    covered_at: NDArray[np.int64]  # (m,) rank that brought `nearest`
+    full_rank: NDArray[np.int64] | None = None  # (m,) budget at which a sample would be kept, -1 unknown
+    radius: float = 0.0  # largest `distance`
+    notes: dict[str, Any] = field(default_factory=dict)  # method-specific facts for the manifest
+
+
+@dataclass(frozen=True)
+class Insight:
+    """One finding as JSON-ready data; `plots` turns it into a picture."""
+
+    name: str
+    title: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a finished pipeline knows; `worker/outputs.py` turns it into files."""
+
+    listing: Listing
+    embedded: Embedded
+    selection: Selection
+    insights: list[Insight]
+    digests: dict[str, str]  # input, embedding, selection -> 'sha256:<hex>'
+    versions: dict[str, str]
+    timings_s: dict[str, float]
+
+
+class Report(Protocol):
+    """Progress out, cancellation in: called by stages between units of work.
+
+    Raises `JobCancelled` when the caller wants an end. `total` may be 0 while unknown.
+    """
+
+    def __call__(self, stage: str, done: int, total: int, skipped: int = 0) -> None: ...
+
+
+def silent(stage: str, done: int, total: int, skipped: int = 0) -> None:
+    """A `Report` for callers that do not watch."""

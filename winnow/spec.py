@@ -1,0 +1,164 @@
+"""What a caller may ask for: datasets and jobs as frozen, closed, versioned models."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+SPEC_VERSION: Final = 1
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+DatasetId = Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")]
+UploadId = Annotated[str, StringConstraints(pattern=r"^up_[0-9a-f]{32}$")]
+JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Spec(BaseModel):
+    """Frozen, closed and strict: a number is not a bool, an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# --- datasets --------------------------------------------------------------------------------------
+
+
+class FolderSource(Spec):
+    """Every picture below a folder that the operator has allowed."""
+
+    type: Literal["folder"]
+    path: PathText
+
+
+class ArchiveSource(Spec):
+    """A zip or tar (plain, gz, bz2, xz) uploaded first; read as a stream, never unpacked by name."""
+
+    type: Literal["archive"]
+    upload_id: UploadId
+
+
+class VectorsSource(Spec):
+    """Ready embeddings: a `.npy` matrix or a Parquet table with a `vector` list column and an optional `id`."""
+
+    type: Literal["vectors"]
+    path: PathText | None = None
+    upload_id: UploadId | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "VectorsSource":
+        if (self.path is None) == (self.upload_id is None):
+            raise ValueError("give exactly one of path, upload_id")
+        return self
+
+
+Source = Annotated[FolderSource | ArchiveSource | VectorsSource, Field(discriminator="type")]
+
+
+class DatasetSpec(Spec):
+    name: Name = "dataset"
+    source: Source
+
+
+# --- jobs ------------------------------------------------------------------------------------------
+
+
+class EncoderSpec(Spec):
+    """`descriptor-64` needs no weights; datasets of vectors always use `given`."""
+
+    name: Literal["descriptor-64", "given"] = "descriptor-64"
+
+
+class Target(Spec):
+    """Exactly one of these says when to stop."""
+
+    count: int | None = Field(None, ge=1, le=2**53)
+    fraction: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    radius: Positive | None = None
+    min_distance: Positive | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Target":
+        given = [name for name in ("count", "fraction", "radius", "min_distance") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of count, fraction, radius, min_distance")
+        return self
+
+    def budget(self, n: int) -> int:
+        """How many of n samples to keep at most; n where the target is a distance."""
+        if self.count is not None:
+            return min(self.count, n)
+        if self.fraction is not None:
+            return min(n, max(1, round(self.fraction * n)))
+        return n
+
+
+class CoresetSelection(Spec):
+    """Greedy k-center: each pick is the sample farthest from everything picked before."""
+
+    method: Literal["coreset"]
+    metric: Literal["l2", "cosine"] = "l2"
+    target: Target
+
+
+class AdjacencySelection(Spec):
+    """Remove one end of the shortest edge, again and again; what is left is spread out."""
+
+    method: Literal["adjacency"]
+    metric: Literal["l2", "cosine"] = "l2"
+    target: Target
+
+    @model_validator(mode="after")
+    def _no_radius(self) -> "AdjacencySelection":
+        if self.target.radius is not None:
+            raise ValueError("adjacency stops at count, fraction or min_distance, not at a radius")
+        return self
+
+
+class RandomSelection(Spec):
+    """A seeded shuffle of the canonical order: the baseline every method has to beat."""
+
+    method: Literal["random"]
+    metric: Literal["l2", "cosine"] = "l2"
+    target: Target
+
+    @model_validator(mode="after")
+    def _count_only(self) -> "RandomSelection":
+        if self.target.count is None and self.target.fraction is None:
+            raise ValueError("random stops at count or fraction")
+        return self
+
+
+SelectionSpec = Annotated[CoresetSelection | AdjacencySelection | RandomSelection, Field(discriminator="method")]
+
+InsightName = Literal["curve", "histograms", "map", "neighbours"]
+ALL_INSIGHTS: tuple[InsightName, ...] = ("curve", "histograms", "map", "neighbours")
+
+
+class OnError(Spec):
+    """`skip` sets bad items aside until their share passes max_fraction; `fail` ends the job at the first."""
+
+    policy: Literal["skip", "fail"] = "skip"
+    max_fraction: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
+
+
+class Output(Spec):
+    """Copy the selected files here too: a folder that does not exist yet, under an allowed output root."""
+
+    path: PathText
+
+
+class JobSpec(Spec):
+    """One filter job; everything that can change the answer is in here."""
+
+    dataset_id: DatasetId
+    encoder: EncoderSpec = EncoderSpec()
+    selection: SelectionSpec
+    on_error: OnError = OnError()
+    insights: tuple[InsightName, ...] = Field(ALL_INSIGHTS, strict=False, max_length=16)
+    output: Output | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+    spec_version: Literal[1] = SPEC_VERSION
+
+    def answer_fields(self) -> dict[str, Any]:
+        """The part of the spec the selection depends on: what its digest covers."""
+        return self.model_dump(mode="json", include={"encoder", "selection", "seed", "spec_version"})

@@ -1,0 +1,62 @@
+"""The dataset table: a source, and once it has been listed, the snapshot every job on it reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, literal, select, tuple_, update
+
+from winnow.store.db import now
+from winnow.store.ids import new_id
+from winnow.store.tables import dataset
+
+
+def create(connection: Connection, *, tenant_id: str, name: str, source: Mapping[str, Any]) -> Row[Any]:
+    values = {
+        "id": new_id("ds"),
+        "tenant_id": tenant_id,
+        "name": name,
+        "source": dict(source),
+        "state": "pending",
+        "created_at": now(),
+    }
+    return connection.execute(insert(dataset).values(values).returning(*dataset.c)).one()
+
+
+def get(connection: Connection, tenant_id: str, dataset_id: str) -> Row[Any] | None:
+    query = select(dataset).where(dataset.c.id == dataset_id, dataset.c.tenant_id == tenant_id)
+    return connection.execute(query).one_or_none()
+
+
+def page(
+    connection: Connection, tenant_id: str, *, size: int, after: tuple[float, str] | None = None
+) -> list[Row[Any]]:
+    """Newest first."""
+    query = select(dataset).where(dataset.c.tenant_id == tenant_id)
+    if after is not None:
+        query = query.where(tuple_(dataset.c.created_at, dataset.c.id) < tuple_(literal(after[0]), literal(after[1])))
+    return list(connection.execute(query.order_by(dataset.c.created_at.desc(), dataset.c.id.desc()).limit(size)))
+
+
+def set_listed(
+    connection: Connection, dataset_id: str, *, counts: Mapping[str, int], fingerprint: str, snapshot: str
+) -> bool:
+    """Fix the snapshot; False where another job has fixed it first: a dataset never changes again."""
+    statement = (
+        update(dataset)
+        .where(dataset.c.id == dataset_id, dataset.c.state != "ready")
+        .values(
+            state="ready",
+            counts=dict(counts),
+            fingerprint=fingerprint,
+            snapshot=snapshot,
+            listed_at=now(),
+            error=None,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def set_failed(connection: Connection, dataset_id: str, *, error: Mapping[str, Any]) -> None:
+    """Note why it could not be listed; a later job may try again."""
+    statement = update(dataset).where(dataset.c.id == dataset_id, dataset.c.state == "pending")
+    connection.execute(statement.values(state="failed", error=dict(error), listed_at=now()))

@@ -1,0 +1,199 @@
+"""One attempt at one job, in a process that may be killed at any moment: no database, only files and a pipe.
+
+It reads its task as one JSON object from stdin and writes JSON lines to what was stdout: `report`, `listed`, and at
+the end one of `done`, `failed`, `cancelled`. SIGTERM asks it to stop at the next report.
+"""
+
+import ctypes
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import TypeAdapter
+
+import kernels
+from winnow import log, pipeline
+from winnow.datasets import snapshot
+from winnow.datasets.base import Limits, PictureReader, Reader
+from winnow.datasets.decoders import DecoderPool
+from winnow.datasets.sources import open_source
+from winnow.embeddings import get_encoder
+from winnow.embeddings.cache import ShardCache
+from winnow.embeddings.extract import read_unchanged
+from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
+from winnow.results import Listing
+from winnow.settings import Settings
+from winnow.spec import JobSpec, Source
+from winnow.store.artifacts import Artifacts
+from worker import outputs
+from worker.failpoints import failpoint
+
+_PR_SET_PDEATHSIG = 1
+_REPORTS_PER_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the supervisor hands over."""
+
+    job_id: str
+    attempt: int
+    kind: str
+    spec: dict[str, Any]
+    dataset_id: str
+    source: dict[str, Any]
+    snapshot: str | None
+
+
+def main() -> None:
+    _die_with_parent()
+    # Whatever a library prints goes to the log; the pipe belongs to the protocol alone.
+    pipe = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    task = Task(**json.loads(sys.stdin.readline()))
+    settings = Settings()
+    log.configure(settings.log_level)
+    say = partial(_say, pipe)
+    say(_verdict(lambda: _run(task, settings, _Reporter(say), say)))
+
+
+def _run(task: Task, settings: Settings, report: "_Reporter", say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    artifacts = Artifacts(settings.data_dir)
+    artifacts.require_space(0)
+    reader = _opened(task, settings, artifacts)
+    listing = _listed(task, reader, artifacts.dataset(task.dataset_id), report, say)
+    if task.kind == "list":
+        counts = {"input": len(listing) + len(listing.failures), "quarantined": len(listing.failures)}
+        return {"counts": counts, "digests": {"input": snapshot.fingerprint(listing)}, "files": {}}
+    return _filter(task, settings, artifacts, reader, listing, report)
+
+
+def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
+    source: Source = TypeAdapter(Source).validate_python(task.source)
+    upload_id = getattr(source, "upload_id", None)
+    return open_source(
+        source,
+        folder=artifacts.dataset(task.dataset_id),
+        roots=settings.allow_roots,
+        upload=artifacts.upload(upload_id) if upload_id else None,
+        limits=Limits(settings.max_items, settings.max_item_bytes, settings.max_pixels),
+    )
+
+
+def _listed(
+    task: Task, reader: Reader, folder: Path, report: "_Reporter", say: Callable[[dict[str, Any]], None]
+) -> Listing:
+    """The dataset's snapshot: the one that is there, or a new one, which the supervisor makes known."""
+    if task.snapshot is not None:
+        return snapshot.load(folder / task.snapshot)
+    listing = reader.scan(report)
+    fingerprint = snapshot.fingerprint(listing)
+    name = f"listing-{fingerprint.removeprefix('sha256:')[:16]}.parquet"
+    snapshot.save(listing, folder / name)
+    counts = {
+        "items": len(listing) + len(listing.failures),
+        "bytes": int(listing.sizes.sum()),
+        "quarantined": len(listing.failures),
+    }
+    say({"listed": {"counts": counts, "fingerprint": fingerprint, "snapshot": name}})
+    return listing
+
+
+def _filter(
+    task: Task, settings: Settings, artifacts: Artifacts, reader: Reader, listing: Listing, report: "_Reporter"
+) -> dict[str, Any]:
+    spec = JobSpec.model_validate(task.spec, strict=False)
+    encoder = get_encoder(spec.encoder.name)
+    threads = kernels.effective_threads(settings.threads)
+    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
+        cache = ShardCache(artifacts.cache)
+        outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
+    pictures = _pictures(reader, listing, settings.max_pixels)
+    folder = artifacts.attempt(task.job_id, task.attempt)
+    files = outputs.write(outcome, spec, folder, job_id=task.job_id, pictures=pictures, report=report)
+    failpoint("before-finish")
+    result = {"folder": folder.name, "files": files}
+    return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
+
+
+def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pictures | None:
+    if reader.kind == "vectors":
+        return None
+    ids = dict(zip(listing.paths, listing.ids, strict=True))
+    opened: PictureReader = reader
+    return outputs.Pictures(lambda path: read_unchanged(opened, path, ids[path].tobytes()), max_pixels)
+
+
+class _Reporter:
+    """Forwards progress a few times a second, and turns SIGTERM into JobCancelled at the next safe point."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
+        self._say, self._said_at, self._asked = say, 0.0, False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def __call__(self, stage: str, done: int, total: int, skipped: int = 0) -> None:
+        failpoint(stage)
+        if self._asked:
+            raise JobCancelled
+        now = time.monotonic()
+        if now - self._said_at >= 1 / _REPORTS_PER_S or done >= total:
+            self._said_at = now
+            self._say({"report": [stage, done, total, skipped]})
+
+
+def _verdict(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:  # noqa: PLR0911 - one return an ending
+    """How the attempt ended, whatever happened in it."""
+    try:
+        return {"done": run()}
+    except JobCancelled:
+        return {"cancelled": True}
+    except JobError as error:
+        return _failed(error, transient=error.transient)
+    except WinnowError as error:
+        return _failed(error, transient=False)
+    except MemoryError:
+        return _failed(MemoryLimit("the job needs more memory than the worker has; filter a part of the dataset"))
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            full = WorkerStorageFull("the worker's disk is full; the job is tried again later")
+            return _failed(full, transient=True)
+        logger.exception("the job failed on an I/O error")
+        return _failed(WinnowError("an I/O error on the worker; its log says more"))
+    except Exception:
+        logger.exception("the job failed on something nobody expected")
+        return _failed(WinnowError("the worker met something nobody expected; its log says more"))
+
+
+def _failed(error: WinnowError, *, transient: bool = False) -> dict[str, Any]:
+    return {"failed": {"code": error.code, "title": error.title, "detail": error.detail, "transient": transient}}
+
+
+def _say(pipe: TextIO, message: dict[str, Any]) -> None:
+    try:
+        pipe.write(json.dumps(message) + "\n")
+    except BrokenPipeError:
+        sys.exit(1)  # nobody listens any more
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

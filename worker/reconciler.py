@@ -1,0 +1,97 @@
+"""Mends what others left: expired leases, unheard doorbells, forgotten files. Several may run side by side."""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+
+from winnow.errors import WinnowError
+from winnow.settings import Settings
+from winnow.store import idempotency, jobs
+from winnow.store.artifacts import Artifacts
+from winnow.store.db import Database
+from winnow.store.tables import job, job_result
+
+_HOUSEKEEPING_S: Final = 3600.0
+_ORPHAN_AGE_S: Final = 24 * 3600.0  # nobody writes to one file for a day
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """`ring(job_id)` presses the doorbell; without a broker it does nothing."""
+
+    def __init__(self, settings: Settings, database: Database, ring: Callable[[str], None]) -> None:
+        self._settings, self._database, self._ring = settings, database, ring
+        self._stopping = threading.Event()
+        self._swept_at = self._slept_since = time.time()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def loop(self) -> None:
+        while not self._stopping.wait(self._settings.reap_s):
+            try:
+                self.run_once()
+            except WinnowError:
+                continue  # the database is away
+            except Exception:
+                logger.exception("a round of mending failed")
+
+    def run_once(self) -> None:
+        if self._was_suspended():
+            return
+        with self._database.begin() as connection:
+            for job_id in jobs.reap(connection, lease_s=self._settings.lease_s):
+                logger.warning("the lease of %s ran out", job_id)
+        with self._database.begin() as connection:
+            due = jobs.due_to_ring(connection)
+        for job_id in due:
+            self._ring(job_id)
+        if time.time() - self._swept_at > _HOUSEKEEPING_S:
+            self._swept_at = time.time()
+            self._sweep()
+
+    def _was_suspended(self) -> bool:
+        """After a laptop's sleep every lease has run out and nobody is dead: let the living beat first."""
+        now, before = time.time(), self._slept_since
+        self._slept_since = now
+        return now - before > self._settings.reap_s + self._settings.lease_s
+
+    def _sweep(self) -> None:
+        with self._database.begin() as connection:
+            idempotency.forget_old(connection)
+        sweep_orphans(self._database, Artifacts(self._settings.data_dir), older_than_s=_ORPHAN_AGE_S)
+
+
+def sweep_orphans(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
+    """Delete attempts that no result names and files that were never finished; returns how many went."""
+    with database.read() as connection:
+        known = set(connection.execute(select(job.c.id)).scalars())
+        named = {(row.job_id, f"a{row.attempt}") for row in connection.execute(select(job_result))}
+        open_jobs = set(connection.execute(select(job.c.id).where(job.c.finished_at.is_(None))).scalars())
+    before = time.time() - older_than_s
+    gone = 0
+    for attempt in artifacts.root.glob("jobs/*/a*"):
+        owner = attempt.parent.name
+        if owner in open_jobs or ((owner, attempt.name) in named and owner in known) or _younger(attempt, before):
+            continue
+        shutil.rmtree(attempt, ignore_errors=True)
+        gone += 1
+    for remnant in artifacts.root.rglob(".tmp.*"):
+        if not _younger(remnant, before):
+            remnant.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def _younger(path: Path, than: float) -> bool:
+    try:
+        return path.stat().st_mtime > than
+    except OSError:
+        return True
