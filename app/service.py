@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.deps import Parts
 from app.schemas import JobRequest, dataset_json, job_json, upload_json
-from winnow.datasets.sources import allowed_path, check_source
+from winnow.datasets.allowed import allowed_path, check_source
 from winnow.errors import (
     Conflict,
     InvalidRequest,

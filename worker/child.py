@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 import kernels
 from winnow import log, pipeline
 from winnow.datasets import snapshot
-from winnow.datasets.base import Limits, PictureReader, Reader
+from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
 from winnow.embeddings import get_encoder
@@ -87,7 +87,7 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         folder=artifacts.dataset(task.dataset_id),
         roots=settings.allow_roots,
         upload=artifacts.upload(upload_id) if upload_id else None,
-        limits=Limits(settings.max_items, settings.max_item_bytes, settings.max_pixels),
+        limits=Limits(max_items=settings.max_items, max_item_bytes=settings.max_item_bytes),
     )
 
 
@@ -97,7 +97,7 @@ def _listed(
     """The dataset's snapshot: the one that is there, or a new one, which the supervisor makes known."""
     if task.snapshot is not None:
         return snapshot.load(folder / task.snapshot)
-    listing = reader.scan(report)
+    listing = reader.list(report)
     fingerprint = snapshot.fingerprint(listing)
     name = f"listing-{fingerprint.removeprefix('sha256:')[:16]}.parquet"
     snapshot.save(listing, folder / name)
@@ -131,8 +131,7 @@ def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pict
     if reader.kind == "vectors":
         return None
     ids = dict(zip(listing.paths, listing.ids, strict=True))
-    opened: PictureReader = reader
-    return outputs.Pictures(lambda path: read_unchanged(opened, path, ids[path].tobytes()), max_pixels)
+    return outputs.Pictures(lambda path: read_unchanged(reader, path, ids[path].tobytes()), max_pixels)
 
 
 class _Reporter:

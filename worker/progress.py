@@ -3,9 +3,16 @@
 import time
 from typing import Any, Final
 
-STAGES: Final = ("reading", "embedding", "selecting", "inspecting", "writing")
+STAGES: Final = ("reading", "embedding", "selecting", "covering", "inspecting", "writing")
 # The share of a typical job each stage takes; only the bar depends on it.
-_WEIGHTS: Final = {"reading": 0.15, "embedding": 0.55, "selecting": 0.15, "inspecting": 0.05, "writing": 0.10}
+_WEIGHTS: Final = {
+    "reading": 0.15,
+    "embedding": 0.55,
+    "selecting": 0.1,
+    "covering": 0.05,
+    "inspecting": 0.05,
+    "writing": 0.10,
+}
 
 
 class Progress:

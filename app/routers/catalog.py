@@ -10,7 +10,11 @@ from winnow.spec import AdjacencySelection, CoresetSelection, InsightName, Rando
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
-_METHODS: dict[str, type[Spec]] = {"coreset": CoresetSelection, "adjacency": AdjacencySelection, "random": RandomSelection}
+_METHODS: dict[str, type[Spec]] = {
+    "coreset": CoresetSelection,
+    "adjacency": AdjacencySelection,
+    "random": RandomSelection,
+}
 
 
 @router.get("/methods")

@@ -7,6 +7,7 @@ archive called its pictures is kept in an index beside the blobs.
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from winnow.results import Ids, Listing, Report, Vectors
 _BLOBS: Final = "blobs"
 _INDEX: Final = "entries.parquet"
 _REPORT_EVERY: Final = 64  # entries
+
+Hashed = tuple[str, bytes, int]
 
 
 class ArchiveReader:
@@ -68,8 +71,8 @@ class ArchiveReader:
             raise SourceGone("the archive has not been unpacked, or what it held is gone") from error
         return {path: row.tobytes() for path, row in zip(listing.paths, listing.ids, strict=True)}
 
-    def _unpacked(self, archive: Path, report: Report) -> "list[tuple[str, bytes, int]]":
-        found: list[tuple[str, bytes, int]] = []
+    def _unpacked(self, archive: Path, report: Report) -> Iterable[Hashed]:
+        found: list[Hashed] = []
         room, names = Room(self._limits, archive.stat().st_size), _Names()
         for seen, (entry, content) in enumerate(entries_of(archive, room)):
             if is_picture(entry.name):

@@ -5,7 +5,6 @@ It is meant to die: of its limits, of a flaw in a decoder, of its parent's end. 
 
 import ctypes
 import json
-import os
 import resource
 import signal
 import struct
@@ -58,8 +57,6 @@ def _lock_up() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
-    if os.getppid() == 1:
-        sys.exit(1)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

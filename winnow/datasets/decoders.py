@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from winnow.errors import ItemError
 
 ITEM_LIMIT_S: Final = 10.0
 _STRIKES: Final = 2  # a decoder may die of something else once; twice on one picture is the picture's fault
-_COMMAND: Final = (sys.executable, "-m", "winnow.datasets.decoder_process")
+_PIPE_BYTES: Final = 1 << 20
+_HOME: Final = str(Path(__file__).parents[2])  # the folder that holds the package, wherever the service was started
+_COMMAND: Final = (sys.executable, "-P", "-m", "winnow.datasets.decoder_process")
 
 Item = tuple[str, bytes]
 Decoded = tuple[str, Picture | ItemError]
@@ -90,14 +93,13 @@ class _Process:
         self._running: subprocess.Popen[bytes] | None = None
 
     def ask(self, content: bytes, max_pixels: int, size: int, limit_s: float) -> Picture | ItemError:
-        running = self._started()
-        assert running.stdin is not None  # noqa: S101 - Popen was given a pipe
-        running.stdin.write(REQUEST.pack(len(content), max_pixels, size) + content)
-        running.stdin.flush()
-        # The clock runs from here: a decoder that has just been started also has to import Pillow.
+        """TimeoutError where the answer does not come in time, OSError or EOFError where the process is gone."""
+        requests, answers = self._pipes()
         deadline = time.monotonic() + limit_s
-        kind, width, height, length = ANSWER.unpack(self._read(ANSWER.size, deadline))
-        body = self._read(length, deadline)
+        _write(requests, REQUEST.pack(len(content), max_pixels, size), deadline)
+        _write(requests, content, deadline)
+        kind, width, height, length = ANSWER.unpack(_read(answers, ANSWER.size, deadline))
+        body = _read(answers, length, deadline)
         if kind == b"E":
             return ItemError(*json.loads(body))
         return Picture(np.frombuffer(body, np.uint8).reshape(size, size, 3), width, height)
@@ -107,36 +109,55 @@ class _Process:
             return
         self._running.kill()
         for pipe in (self._running.stdin, self._running.stdout):
-            try:
-                pipe.close()  # type: ignore[union-attr]
-            except OSError:
-                continue  # what could not be flushed to a dead process is not missed
+            if pipe is not None:
+                pipe.close()
         self._running.wait()
         self._running = None
 
-    def _started(self) -> subprocess.Popen[Any]:
+    def _pipes(self) -> tuple[int, int]:
         if self._running is None:
-            self._running = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
-        return self._running
+            self._running = _started(self._command)
+        running = self._running
+        assert running.stdin is not None and running.stdout is not None  # noqa: S101, PT018 - Popen was given pipes
+        return running.stdin.fileno(), running.stdout.fileno()
 
-    def _read(self, length: int, deadline: float) -> bytes:
-        """Exactly `length` bytes of the answer, before the deadline."""
-        stdout = self._started().stdout
-        assert stdout is not None  # noqa: S101 - Popen was given a pipe
-        parts: list[bytes] = []
-        while length:
-            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError
-            part = os.read(stdout.fileno(), min(length, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            length -= len(part)
-        return b"".join(parts)
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Of this process's environment, which may hold secrets, a decoder gets nothing."""
+    running: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": os.defpath, "PYTHONPATH": _HOME, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert running.stdin is not None  # noqa: S101 - Popen was given a pipe
+    os.set_blocking(running.stdin.fileno(), False)  # a decoder that does not listen must not hold us up
+    return running
+
+
+def _write(pipe: int, content: bytes, deadline: float) -> None:
+    left = memoryview(content)
+    while left:
+        _wait(pipe, select.POLLOUT, deadline)
+        left = left[os.write(pipe, left[:_PIPE_BYTES]) :]
+
+
+def _read(pipe: int, length: int, deadline: float) -> bytes:
+    parts: list[bytes] = []
+    while length:
+        _wait(pipe, select.POLLIN, deadline)
+        part = os.read(pipe, min(length, _PIPE_BYTES))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _wait(pipe: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError

@@ -1,4 +1,4 @@
-"""The entries of a zip or tar, one after the other, each judged by its name and kind before a byte of it is unpacked."""
+"""The entries of a zip or tar, one after the other, judged by name and kind before a byte of them is unpacked."""
 
 import bz2
 import gzip
@@ -8,11 +8,11 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 from winnow.datasets.base import Limits
 from winnow.errors import ArchiveCorrupt, ArchiveEncrypted, ArchiveTooLarge, ArchiveUnsafe, TooManyItems
@@ -139,7 +139,11 @@ def _check_overlap(infos: list[zipfile.ZipInfo], end: int) -> None:
 
 # --- tar -------------------------------------------------------------------------------------------
 
-_OPENERS: Final = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
+_OPENERS: Final[tuple[tuple[bytes, Callable[[Path], Any]], ...]] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ", lzma.open),
+)
 
 
 class _Metered:
@@ -162,7 +166,7 @@ class _Metered:
 
 def _tar_entries(path: Path, start: bytes, room: Room) -> Iterator[tuple[Entry, Content]]:
     opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
-    with opener(path, "rb") if opener else path.open("rb") as stream:  # type: ignore[operator]
+    with opener(path) if opener else path.open("rb") as stream:
         metered = _Metered(stream, room)
         with tarfile.open(fileobj=metered, mode="r|") as archive:  # type: ignore[call-overload]
             for member in archive:

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from winnow.datasets.base import PictureReader, Reader
+from winnow.datasets.base import Reader
 from winnow.datasets.decode import Picture
 from winnow.datasets.decoders import DecoderPool
 from winnow.embeddings.base import Encoder
 from winnow.embeddings.cache import Arrays, ShardCache
-from winnow.errors import DatasetEmpty, InvalidRequest, InvalidVectors, ItemError, TooManyItemErrors
-from winnow.results import Embedded, ItemFailure, Listing, Report, Vectors
+from winnow.errors import DatasetEmpty, InvalidRequest, InvalidVectors, ItemError, SourceGone, TooManyItemErrors
+from winnow.results import Embedded, ItemFailure, Listing, Positions, Report, Vectors
 from winnow.spec import OnError
 
 SHARD: Final = 1024  # samples: what a kill can cost at most
@@ -51,7 +51,7 @@ def extract(
         if encoder.name != "given":
             raise InvalidVectors("this dataset brings its own vectors: leave out `encoder`, or ask for `given`")
         report("embedding", len(first), len(first))
-        return _collected(listing, first, [_given(reader.vectors(listing)[first])], on_error)
+        return _collected(listing, first, [_given(listing, reader, first)], on_error)
     if encoder.name == "given" or pool is None:
         raise InvalidRequest("this dataset holds pictures: `given` is for datasets of vectors")
     shards: list[_Shard] = []
@@ -65,21 +65,26 @@ def extract(
     return _collected(listing, first, shards, on_error)
 
 
-def _first_of_each(listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _first_of_each(listing: Listing) -> Positions:
     """Positions where a new sample id begins; the listing is sorted by id."""
     new = np.ones(len(listing), bool)
     new[1:] = (listing.ids[1:] != listing.ids[:-1]).any(axis=1)
     return np.flatnonzero(new)
 
 
-def _given(vectors: Vectors) -> _Shard:
+def _given(listing: Listing, reader: Reader, first: Positions) -> _Shard:
+    """The dataset's own rows, if they are still those that were listed."""
+    ids, everyone = reader.vectors()
+    if not np.array_equal(ids, listing.ids):
+        raise SourceGone("the file of vectors has changed since the dataset was made; make a new dataset of it")
+    vectors = everyone[first]
     return _Shard(vectors, np.zeros((len(vectors), 2), np.int32), [""] * len(vectors), [""] * len(vectors))
 
 
 def _shard(
     listing: Listing,
-    positions: np.ndarray[tuple[int], np.dtype[np.int64]],
-    reader: PictureReader,
+    positions: Positions,
+    reader: Reader,
     encoder: Encoder,
     cache: ShardCache,
     pool: DecoderPool,
@@ -100,8 +105,8 @@ def _key(encoder: Encoder, ids: bytes) -> str:
 
 def _computed(
     listing: Listing,
-    positions: np.ndarray[tuple[int], np.dtype[np.int64]],
-    reader: PictureReader,
+    positions: Positions,
+    reader: Reader,
     encoder: Encoder,
     pool: DecoderPool,
 ) -> _Shard:
@@ -127,8 +132,8 @@ def _computed(
 
 def _contents(
     listing: Listing,
-    positions: np.ndarray[tuple[int], np.dtype[np.int64]],
-    reader: PictureReader,
+    positions: Positions,
+    reader: Reader,
     failed: dict[str, ItemError],
 ) -> Iterator[tuple[str, bytes]]:
     """The bytes of each sample, if they are still those that were listed."""
@@ -140,9 +145,9 @@ def _contents(
             failed[path] = error
 
 
-def read_unchanged(reader: PictureReader, path: str, sample_id: bytes) -> bytes:
+def read_unchanged(reader: Reader, path: str, sample_id: bytes) -> bytes:
     """A sample's bytes, held against its id: a dataset is a snapshot, whatever happens to the folder."""
-    content = reader.read(path, sample_id)
+    content = reader.read(path)
     if hashlib.sha256(content).digest() != sample_id:
         raise ItemError("CONTENT_CHANGED", "not the bytes that were listed")
     return content
@@ -150,7 +155,7 @@ def read_unchanged(reader: PictureReader, path: str, sample_id: bytes) -> bytes:
 
 def _collected(
     listing: Listing,
-    first: np.ndarray[tuple[int], np.dtype[np.int64]],
+    first: Positions,
     shards: list[_Shard],
     on_error: OnError,
 ) -> Embedded:
@@ -174,7 +179,7 @@ def _collected(
 
 
 def _copies(
-    listing: Listing, first: np.ndarray[tuple[int], np.dtype[np.int64]], codes: list[str], details: list[str]
+    listing: Listing, first: Positions, codes: list[str], details: list[str]
 ) -> tuple[list[ItemFailure], dict[str, str]]:
     """Every copy shares the fate of its first: quarantined with it, or its exact duplicate."""
     failures = list(listing.failures)

@@ -1,81 +1,99 @@
 """Which samples to keep, in order of worth: arrays in, arrays out; every method stands in one table.
 
 A method turns vectors in canonical order into a ranking. What explains the ranking (nearest kept, distance, rank that
-covered) is computed here once, the same for all.
+covered) is computed here once, the same for all, unless the method knows it already.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 import kernels
 from winnow.errors import InvalidVectors
 from winnow.results import Report, Selection, Vectors, silent
 from winnow.selection.adjacency import adjacency
-from winnow.selection.base import Method, Ranking
+from winnow.selection.base import Cover, Method, Ranking
 from winnow.selection.coreset import coreset
 from winnow.selection.shuffle import shuffle
 from winnow.spec import SelectionSpec
 
 METHODS: Final[dict[str, Method]] = {"coreset": coreset, "adjacency": adjacency, "random": shuffle}
 
+_ROWS: Final = 4096  # scaled at a time
+
 
 def select(
     spec: SelectionSpec, vectors: Vectors, *, seed: int, n_threads: int = 0, report: Report = silent
 ) -> Selection:
-    """Rank by the method asked for, and explain every sample by its nearest kept one."""
-    scaled = _scaled(vectors, spec.metric)
-    # Half of the stage is ranking, half explaining; each tells its share of one total.
-    ranking = METHODS[spec.method](
-        scaled, spec, seed=seed, n_threads=n_threads, tell=lambda done, total: _share(report, done, total, 0)
-    )
-    nearest, distance, covered_at = kernels.cover(
-        scaled,
-        ranking.positions,
-        n_threads=n_threads,
-        on_progress=lambda done, total: _share(report, done, total, 1),
-    )
+    """Rank by the method asked for, and explain every sample by its nearest kept one.
+
+    Stages told: `selecting`, and `covering` where the method leaves that to do.
+    """
+    if len(vectors) == 0:
+        raise InvalidVectors("there is no vector to select from")
+    try:
+        kernels.check_vectors(vectors)
+        compared = vectors if spec.metric == "l2" else _at_length_one(vectors, report)
+        ranking = METHODS[spec.method](
+            compared, spec, seed=seed, n_threads=n_threads, tell=lambda done, total: report("selecting", done, total)
+        )
+        cover = ranking.cover or _cover(compared, ranking, n_threads, report)
+    except kernels.KernelError as error:
+        raise InvalidVectors(str(error)) from error
+    if not (np.isfinite(cover.distance).all() and np.isfinite(ranking.insertion[1:]).all()):
+        raise InvalidVectors("some vectors lie too far apart for float32; scale them down, or use the cosine metric")
     return Selection(
         positions=ranking.positions,
         insertion=ranking.insertion,
-        nearest=nearest,
-        distance=distance,
-        covered_at=covered_at,
+        nearest=cover.nearest,
+        distance=cover.distance,
+        covered_at=cover.covered_at,
         full_rank=_budgets(ranking, len(vectors)),
-        radius=float(distance.max()),
+        radius=float(cover.distance.max()),
         notes={"metric": spec.metric, **ranking.notes},
     )
 
 
-def _share(report: Report, done: int, total: int, half: int) -> None:
-    report("selecting", half * 1000 + (1000 * done // total if total else 1000), 2000)
+def _cover(vectors: Vectors, ranking: Ranking, n_threads: int, report: Report) -> Cover:
+    return Cover(
+        *kernels.cover(
+            vectors,
+            ranking.positions,
+            n_threads=n_threads,
+            on_progress=lambda done, total: report("covering", done, total),
+        )
+    )
 
 
-def _budgets(ranking: Ranking, n: int) -> Any:
+def _budgets(ranking: Ranking, n: int) -> NDArray[np.int64]:
     """The budget at which each sample would be kept, where the method knows; -1 elsewhere."""
     budgets = np.full(n, -1, np.int64)
-    everyone = np.concatenate([ranking.positions, ranking.would_follow])
-    budgets[everyone] = np.arange(1, len(everyone) + 1)
+    budgets[ranking.positions] = np.arange(1, len(ranking.positions) + 1)
+    if ranking.would_follow is not None:
+        budgets[ranking.would_follow] = np.arange(len(ranking.positions) + 1, n + 1)
     return budgets
 
 
-def _scaled(vectors: Vectors, metric: str) -> Vectors:
-    """The vectors a metric compares: as they are, or each at length one."""
-    if len(vectors) == 0:
-        raise InvalidVectors("there is no vector to select from")
-    if metric == "l2":
-        return vectors
-    norms = _norms(vectors)
-    zero = np.flatnonzero(norms == 0)
-    if len(zero):
-        rows = ", ".join(str(row) for row in zero[:5])
-        raise InvalidVectors(f"cosine needs vectors with a length; {len(zero)} have none (canonical rows {rows})")
-    return np.ascontiguousarray(vectors / norms[:, None], np.float32)
+def _at_length_one(vectors: Vectors, report: Report) -> Vectors:
+    """Each row divided by its length, a new array; the same bits on every machine."""
+    scaled = np.empty(vectors.shape, np.float32)
+    without: list[int] = []
+    for begin in range(0, len(vectors), _ROWS):
+        rows = vectors[begin : begin + _ROWS].astype(np.float64)
+        lengths = _lengths(rows)
+        without += (begin + np.flatnonzero(lengths == 0)).tolist()
+        scaled[begin : begin + _ROWS] = rows / np.where(lengths == 0, 1.0, lengths)[:, None]
+        report("selecting", 0, 0)
+    if without:
+        listed = ", ".join(map(str, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        raise InvalidVectors(f"the cosine metric needs vectors of a length; rows {listed} are zero")
+    return scaled
 
 
-def _norms(vectors: Vectors) -> Any:
-    """Lengths in float64, summed column after column, so that every machine gets the same bits."""
-    total = np.zeros(len(vectors), np.float64)
-    for column in range(vectors.shape[1]):
-        total += np.square(vectors[:, column].astype(np.float64))
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Summed column after column, an order no library and no instruction set can change."""
+    total = np.zeros(len(rows), np.float64)
+    for column in np.ascontiguousarray(rows.T):
+        total += column * column
     return np.sqrt(total)

@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from winnow.results import Positions, Vectors
 
-Tell = Callable[[int, int], None]
+Tell = Callable[[int, int], None]  # done, total; a total of 0 is not known yet
 
 
-def _nobody() -> Positions:
-    return np.empty(0, np.int64)
+@dataclass(frozen=True)
+class Cover:
+    """What explains a ranking: the kept sample nearest to each sample (itself if kept)."""
+
+    nearest: Positions  # (n,)
+    distance: NDArray[np.float32]  # (n,)
+    covered_at: Positions  # (n,) its rank
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,15 @@ class Ranking:
 
     positions: Positions  # (k,)
     insertion: NDArray[np.float32]  # (k,) distance to everything ranked before; inf for the first
-    would_follow: Positions = field(default_factory=_nobody)  # (n - k,) or empty
+    would_follow: Positions | None = None  # (n - k,) in the order in which larger budgets would keep them
+    cover: Cover | None = None  # where the method knows it from its own pass
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Method(Protocol):
-    """Deterministic: the same vectors, spec and seed give the same ranking for any number of threads."""
+    """Deterministic: the same vectors, spec and seed give the same ranking for any number of threads.
+
+    Any prefix of a ranking is what the method would keep at that budget.
+    """
 
     def __call__(self, vectors: Vectors, spec: Any, *, seed: int, n_threads: int, tell: Tell) -> Ranking: ...

@@ -1,25 +1,40 @@
 """Greedy k-center: each pick is the sample farthest from all picks before it."""
 
+import math
+
 import numpy as np
 
 import kernels
 from winnow.results import Vectors
-from winnow.selection.base import Ranking, Tell
-from winnow.spec import CoresetSelection
+from winnow.selection.base import Cover, Ranking, Tell
+from winnow.spec import CoresetSelection, Target
 
 
 def coreset(vectors: Vectors, spec: CoresetSelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:  # noqa: ARG001 - nothing here is random
     """Stops at the budget, when all is covered within `radius`, or before a pick nearer than `min_distance`."""
-    target = spec.target
-    positions, insertion = kernels.coreset(
+    stop_at = _stop_at(spec.target)
+    picked = kernels.coreset_with_cover(
         vectors,
-        target.budget(len(vectors)),
-        min_radius=target.radius or 0.0,
+        spec.target.budget(len(vectors)),
+        min_radius=stop_at,
         n_threads=n_threads,
-        on_progress=tell,
+        # How many picks a distance takes is known at the end only.
+        on_progress=(lambda done, _: tell(done, 0)) if stop_at else tell,
     )
-    if target.min_distance is not None:
-        # Insertion distances never rise, so those far enough apart are a prefix.
-        far = int(np.count_nonzero(insertion >= np.float32(target.min_distance)))
-        positions, insertion = positions[:far], insertion[:far]
-    return Ranking(positions, insertion)
+    if stop_at:
+        tell(len(picked.positions), len(picked.positions))
+    return Ranking(picked.positions, picked.insertion, cover=Cover(picked.nearest, picked.distance, picked.covered_at))
+
+
+def _stop_at(target: Target) -> float:
+    """The covering radius at which to stop; 0 for never."""
+    if target.radius is not None:
+        return target.radius
+    if target.min_distance is None:
+        return 0.0
+    below = np.float32(min(target.min_distance, float(np.finfo(np.float32).max)))
+    if float(below) >= target.min_distance:
+        below = np.nextafter(below, np.float32(0))
+    # Distances are float32: "nearer than min_distance" is "at most the last float32 before it". At least a speck, as
+    # duplicates (distance 0) are nearer than any minimum.
+    return max(float(below), math.ulp(0.0))

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from winnow.errors import InvalidVectors
-from winnow.results import silent
+from winnow.errors import InvalidVectors, JobCancelled
 from winnow.selection import METHODS, select
 from winnow.spec import SelectionSpec
 
@@ -87,17 +86,89 @@ def test_nothing_to_select_from_is_an_error(method):
 
 
 @every_method
-def test_progress_rises_to_its_total(method):
-    seen = []
+def test_progress_rises_to_its_total_in_every_stage(method):
+    seen = {}
     select(
         spec_of(method, count=20),
         cloud(),
         seed=0,
-        report=lambda stage, done, total, skipped=0: seen.append((done, total)),
+        report=lambda stage, done, total, skipped=0: seen.setdefault(stage, []).append((done, total)),
     )
-    assert seen == sorted(seen)
-    assert seen[-1][0] == seen[-1][1]
-    assert silent("selecting", 1, 1) is None
+    assert "selecting" in seen
+    for stage in seen.values():
+        assert stage == sorted(stage)
+        assert stage[-1][0] == stage[-1][1]
+
+
+@every_method
+def test_what_the_report_raises_ends_the_selection(method):
+    def cancel(stage, done, total, skipped=0):
+        raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        select(spec_of(method, count=20), cloud(), seed=0, report=cancel)
+
+
+@every_method
+def test_a_picks_insertion_distance_is_the_one_to_everything_ranked_before(method):
+    vectors = cloud()
+    selection = select(spec_of(method, count=30), vectors, seed=4)
+    ranked = vectors[selection.positions]
+    assert selection.insertion[0] == np.inf
+    for rank in range(1, 30):
+        nearest = np.linalg.norm(ranked[:rank] - ranked[rank], axis=1).min()
+        assert selection.insertion[rank] == pytest.approx(nearest, abs=1e-5)
+
+
+@every_method
+def test_a_kept_sample_explains_itself_even_among_duplicates(method):
+    vectors = np.repeat(cloud(5), 4, axis=0)
+    selection = select(spec_of(method, count=15), vectors, seed=4)
+    np.testing.assert_array_equal(selection.nearest[selection.positions], selection.positions)
+    np.testing.assert_array_equal(selection.covered_at[selection.positions], np.arange(15))
+    assert (selection.distance[selection.positions] == 0).all()
+
+
+@every_method
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_a_repeat_gives_the_same_bits_and_leaves_its_input_alone(method, metric):
+    vectors = cloud()
+    vectors.setflags(write=False)
+    first, again = (select(spec_of(method, metric, fraction=0.2), vectors, seed=7) for _ in range(2))
+    assert len(first.positions) == 24
+    for field in ("positions", "insertion", "nearest", "distance", "covered_at", "full_rank"):
+        assert getattr(first, field).tobytes() == getattr(again, field).tobytes()
+
+
+@every_method
+def test_one_sample_is_kept(method):
+    selection = select(spec_of(method, fraction=0.5), cloud(1), seed=0)
+    assert selection.positions.tolist() == [0]
+    assert selection.radius == 0
+
+
+@every_method
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_vectors_that_are_not_finite_are_refused_and_named(method, metric):
+    vectors = cloud(9)
+    vectors[4, 1] = np.nan
+    vectors[7, 0] = np.inf
+    with pytest.raises(InvalidVectors, match="rows 4, 7 are not"):
+        select(spec_of(method, metric, count=2), vectors, seed=0)
+
+
+@every_method
+def test_distances_beyond_float32_are_an_error_and_not_a_wrong_answer(method):
+    with pytest.raises(InvalidVectors, match="too far apart"):
+        select(spec_of(method, count=2), cloud(9) * np.float32(1e25), seed=0)
+
+
+def test_cosine_does_not_care_how_long_a_vector_is():
+    vectors = cloud()
+    stretched = vectors * np.float32(2) ** np.arange(-60, 60, dtype=np.float32)[:, None]
+    plain, long = (select(spec_of("coreset", "cosine", count=20), v, seed=0) for v in (vectors, stretched))
+    np.testing.assert_array_equal(plain.positions, long.positions)
+    assert plain.distance.max() <= 2
 
 
 def test_random_follows_its_seed_and_nothing_else():
@@ -118,6 +189,19 @@ def test_coreset_keeps_only_samples_farther_apart_than_the_minimum():
     kept = vectors[select(spec_of("coreset", min_distance=2.0), vectors, seed=0).positions]
     apart = np.linalg.norm(kept[:, None] - kept[None], axis=2)
     assert apart[~np.eye(len(kept), dtype=bool)].min() >= 2.0 - 1e-5
+
+
+@pytest.mark.parametrize("method", ["coreset", "adjacency"])
+def test_a_minimum_distance_is_met_to_the_last_bit(method):
+    vectors = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
+    for minimum, kept in [(1.0, 4), (1.0000001, 2), (5e-324, 4), (1e300, 1)]:
+        assert len(select(spec_of(method, min_distance=minimum), vectors, seed=0).positions) == kept
+
+
+@pytest.mark.parametrize("method", ["coreset", "adjacency"])
+def test_any_minimum_distance_drops_exact_duplicates(method):
+    vectors = np.repeat(cloud(6), 3, axis=0)
+    assert len(select(spec_of(method, min_distance=5e-324), vectors, seed=0).positions) == 6
 
 
 def test_adjacency_leaves_no_edge_shorter_than_the_minimum():
