@@ -48,7 +48,7 @@ def refuse_open_door(settings: Settings) -> None:
     if not closed:
         sys.exit(
             f"refusing to listen on {settings.host} without API keys: anybody could read the datasets.\n"
-            "Make one with `winnow keys create --tenant NAME --scope read --scope write`, or listen on 127.0.0.1."
+            "Make one with `winnow keys create NAME --scope read --scope write`, or listen on 127.0.0.1."
         )
 
 

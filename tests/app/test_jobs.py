@@ -1,0 +1,159 @@
+"""Jobs over HTTP: accepted once, watched, cancelled, deleted, listed page by page."""
+
+import pytest
+
+from winnow.store import jobs, keys
+
+
+def test_a_job_is_accepted_with_a_place_to_look(api, root):
+    answer = api.submit(root)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert answer.headers["Retry-After"]
+    assert (job["state"], job["request"]["selection"]["target"]["count"]) == ("queued", 3)
+    assert api.http.get(f"/v1/jobs/{job['id']}").json() == job
+
+
+def test_the_same_key_and_body_give_the_first_answer_and_one_job(api, root):
+    first = api.submit(root, **{"Idempotency-Key": "k"})
+    again = api.submit(root, **{"Idempotency-Key": "k"})
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len(api.http.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_a_plan_stores_nothing(api, root):
+    dataset = api.http.post("/v1/datasets", json={"source": {"type": "folder", "path": str(root)}}).json()
+    body = {"dataset_id": dataset["id"], "selection": {"method": "coreset", "target": {"fraction": 0.5}}}
+    answer = api.http.post("/v1/jobs?validate_only=true", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["request"]["selection"]["target"]["fraction"] == 0.5
+    assert len(api.http.get("/v1/jobs", params={"kind": "filter"}).json()["items"]) == 0
+
+
+def test_a_queued_job_is_cancelled_and_a_second_time_is_a_conflict(api, root):
+    job_id = api.submit(root).json()["id"]
+    assert api.http.post(f"/v1/jobs/{job_id}:cancel").json()["state"] == "cancelled"
+    again = api.http.post(f"/v1/jobs/{job_id}:cancel")
+    assert (again.status_code, again.json()["code"]) == (409, "JOB_FINISHED")
+
+
+def test_a_running_job_is_cancelling_until_its_worker_has_heard(api, root):
+    job_id = api.submit(root).json()["id"]
+    with api.database.begin() as connection:
+        jobs.claim(connection, owner="test", lease_s=60)
+    for _ in range(2):
+        answer = api.http.post(f"/v1/jobs/{job_id}:cancel")
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelling")
+
+
+def test_deleting_takes_the_files_along_and_refuses_a_live_job(api, root):
+    job_id = api.submit(root).json()["id"]
+    assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 409
+    api.finish(job_id)
+    assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert api.http.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert not (api.settings.data_dir / "jobs" / job_id).exists()
+
+
+def test_pages_cover_every_job_once(api, root):
+    submitted = {api.submit(root).json()["id"] for _ in range(7)}
+    seen, token = [], None
+    while True:
+        page = api.http.get("/v1/jobs", params={"page_size": 3} | ({"page_token": token} if token else {})).json()
+        seen += [job["id"] for job in page["items"]]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert len(seen) == 7
+    assert set(seen) == submitted
+
+
+def test_an_unchanged_job_is_not_sent_again(api, root):
+    job_id = api.submit(root).json()["id"]
+    etag = api.http.get(f"/v1/jobs/{job_id}").headers["ETag"]
+    assert api.http.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_events_tell_the_story_and_can_be_resumed(api, root):
+    job_id = api.submit(root).json()["id"]
+    api.finish(job_id)
+    text = api.http.get(f"/v1/jobs/{job_id}/events").text
+    named = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert named == ["queued", "stage", "succeeded", "done"]
+    last = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")][-1]
+    resumed = api.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).text
+    assert [line for line in resumed.splitlines() if line.startswith("event: ")] == ["event: done"]
+
+
+def test_a_result_is_not_there_before_its_time(api, root):
+    job_id = api.submit(root).json()["id"]
+    for name in ("selection", "removed", "quarantine", "manifest", "artifacts", "insights", "plots/map.png"):
+        answer = api.http.get(f"/v1/jobs/{job_id}/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "JOB_NOT_FINISHED")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 5, 99])
+def test_a_limit_is_a_prefix(api, root, limit):
+    job_id = api.submit(root).json()["id"]
+    api.finish(job_id)
+    lines = api.http.get(f"/v1/jobs/{job_id}/selection", params={"limit": limit}).text.splitlines()
+    assert lines == [f"a/{rank}.jpg" for rank in range(min(limit, 5))]
+
+
+def test_every_removed_sample_can_be_paged_through_and_asked_for(api, root):
+    job_id = api.submit(root).json()["id"]
+    api.finish(job_id)
+    items, token = [], None
+    while True:
+        query = {"page_size": 7} | ({"page_token": token} if token else {})
+        page = api.http.get(f"/v1/jobs/{job_id}/removed", params=query).json()
+        items += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert [item["path"] for item in items] == [f"b/{number}" for number in range(100, 140)]
+    for item in items:
+        assert api.http.get(f"/v1/jobs/{job_id}/samples/{item['sample_id']}").json() == {"kept": False, **item}
+    assert api.http.get(f"/v1/jobs/{job_id}/samples/{2:064x}").json()["kept"] is True
+    for missing in (0xFF, 301, 10**9):
+        assert api.http.get(f"/v1/jobs/{job_id}/samples/{missing:064x}").status_code == 404
+
+
+def test_parts_of_a_file_can_be_asked_for(api, root):
+    job_id = api.submit(root).json()["id"]
+    api.finish(job_id)
+    part = api.http.get(f"/v1/jobs/{job_id}/selection", headers={"Range": "bytes=2-6"})
+    assert (part.status_code, part.text) == (206, "0.jpg")
+    assert api.http.get(f"/v1/jobs/{job_id}/selection", headers={"Range": "bytes=9999-"}).status_code == 416
+
+
+def test_an_upload_is_sealed_once_complete(api):
+    upload = api.http.post("/v1/uploads").json()
+    sent = api.http.put(f"/v1/uploads/{upload['id']}", content=b"x" * 3_000_000).json()
+    assert (sent["state"], sent["bytes"]) == ("complete", 3_000_000)
+    assert api.http.put(f"/v1/uploads/{upload['id']}", content=b"y").status_code == 409
+
+
+def test_the_catalogue_names_what_can_be_asked_for(api):
+    methods = {item["name"]: item for item in api.http.get("/v1/methods").json()["items"]}
+    assert set(methods) == {"coreset", "adjacency", "random"}
+    assert methods["coreset"]["schema"]["properties"]["target"]
+    assert {item["name"] for item in api.http.get("/v1/encoders").json()["items"]} == {"descriptor-64", "given"}
+
+
+def test_the_numbers_an_operator_needs_are_there(api, root):
+    api.submit(root)
+    text = api.http.get("/metrics").text
+    assert 'winnow_jobs{state="queued"} 1.0' in text
+    assert 'route="/v1/jobs"' in text
+    assert api.http.get("/livez").status_code == api.http.get("/readyz").status_code == 200
+    assert "/v1/jobs" in api.http.get("/openapi.json").json()["paths"]
+
+
+def test_too_many_waiting_jobs_are_turned_away(api, root):
+    with api.database.begin() as connection:
+        keys.local_caller(connection)
+        keys.set_quota(connection, keys.LOCAL_TENANT, max_queued=3)
+    assert [api.submit(root).status_code for _ in range(4)] == [202, 202, 202, 429]
