@@ -33,6 +33,7 @@ STATUS: Final[dict[type[WinnowError], int]] = {
     WinnowError: 500,
 }
 _RETRY_AFTER_S: Final = {429: "5", 503: "2"}
+_BODY_UNREAD: Final = frozenset({408, 413})
 _CODES: Final = {
     400: "MALFORMED_REQUEST",
     404: "NOT_FOUND",
@@ -62,6 +63,8 @@ def problem(
         "errors": [{"pointer": pointer, "detail": text} for pointer, text in fields],
     }
     headers = {"Retry-After": _RETRY_AFTER_S[status]} if status in _RETRY_AFTER_S else {}
+    if status in _BODY_UNREAD:
+        headers["Connection"] = "close"  # what is left of the body must not be taken for the next request
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers, MEDIA_TYPE)

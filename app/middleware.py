@@ -91,6 +91,8 @@ class Guard:
             return 403, "ORIGIN_NOT_ALLOWED", "another site's page may not do this"
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             return 415, "UNSUPPORTED_MEDIA_TYPE", "send the body as it is, without Content-Encoding"
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            return 400, "MALFORMED_REQUEST", "the body has two lengths"
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit(scope):
             return 413, "TOO_LARGE", f"the body is larger than {self._limit(scope)} bytes"
