@@ -1,9 +1,9 @@
 """Every setting, read once at process start from `WINNOW_*`, frozen, and passed down; units in the names."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -15,7 +15,9 @@ class Settings(BaseSettings):
     # where things are
     data_dir: Path = Path(".winnow")
     database_url: str | None = None  # None: SQLite in data_dir
+    database_url_file: Path | None = None  # a file that holds it: how containers hand over secrets
     broker_url: str | None = None  # None: workers poll the database, no broker
+    broker_url_file: Path | None = None
     allow_roots: Annotated[tuple[Path, ...], NoDecode] = ()  # ':'-separated; folders datasets may come from
     output_roots: Annotated[tuple[Path, ...], NoDecode] = ()  # ':'-separated; folders copies may go to
 
@@ -52,6 +54,15 @@ class Settings(BaseSettings):
     decoders: int = Field(0, ge=0)  # decode processes; 0: one per thread
 
     log_level: str = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in ("database_url", "broker_url"):
+            file = values.get(f"{name}_file")
+            if file and not values.get(name):
+                values = values | {name: Path(file).read_text().strip()}
+        return values
 
     @field_validator("allow_roots", "output_roots", mode="before")
     @classmethod

@@ -44,3 +44,9 @@ def test_folders_are_split_at_colons(monkeypatch):
 )
 def test_keys_are_required_beyond_loopback(host, required):
     assert Settings(host=host).keys_required is required
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
+    (tmp_path / "url").write_text("redis://:secret@broker/0\n")
+    monkeypatch.setenv("WINNOW_BROKER_URL_FILE", str(tmp_path / "url"))
+    assert Settings().broker_url == "redis://:secret@broker/0"
