@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -22,6 +23,7 @@ _METADATA_BYTES: Final = 4 << 20  # between two entries of a tar: headers, long 
 _SMALL_ENTRY_BYTES: Final = 1 << 20  # a few kilobytes of one colour really do pack 1,000 to 1; a bomb needs more
 _LOCAL_HEADER_BYTES: Final = 30
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_ZIP_END_BYTES: Final = 66_000  # the closing record, with the longest comment
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -62,8 +64,11 @@ class Room:
         self.bytes, self._items = whole, limits.max_items
 
     def take_items(self, count: int) -> None:
+        self.check_items(count)
         self._items -= count
-        if self._items < 0:
+
+    def check_items(self, count: int) -> None:
+        if count > self._items:
             raise TooManyItems(f"the archive holds more than {self._limits.max_items} entries")
 
     def for_entry(self, entry: Entry) -> int:
@@ -104,6 +109,7 @@ def corrupt_if_broken() -> Iterator[None]:
 
 
 def _zip_entries(path: Path, room: Room) -> Iterator[tuple[Entry, Content]]:
+    room.check_items(_announced(path))
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         room.take_items(len(infos))
@@ -117,6 +123,17 @@ def _zip_entries(path: Path, room: Room) -> Iterator[tuple[Entry, Content]]:
                     yield Entry(name, info.compress_size, len(infos)), content
 
 
+def _announced(path: Path) -> int:
+    """How many entries the end of the file speaks of; asked before zipfile loads them all, and counted again after."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _ZIP_END_BYTES))
+        tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    wide = tail.rfind(b"PK\x06\x06", 0, max(end, 0))  # zip64: more than 65,535 entries
+    count = tail[wide + 32 : wide + 40] if wide >= 0 else tail[end + 10 : end + 12]
+    return int.from_bytes(count, "little") if end >= 0 else 0
+
+
 def _check_kind(info: zipfile.ZipInfo) -> None:
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -128,13 +145,10 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
 
 def _check_overlap(infos: list[zipfile.ZipInfo], end: int) -> None:
     """Entries that share their packed bytes unpack to far more than the file could hold."""
-    starts = sorted(info.header_offset for info in infos)
-    following = dict(zip(starts, [*starts[1:], end], strict=True))  # twins: the later one's successor is kept
-    shared = len(following) < len(starts)
-    if shared or any(
-        info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > following[info.header_offset] for info in infos
-    ):
-        raise ArchiveTooLarge("entries of the archive overlap")
+    packed = sorted((info.header_offset, info.compress_size) for info in infos)
+    for (start, size), (following, _) in pairwise([*packed, (end, 0)]):
+        if start + _LOCAL_HEADER_BYTES + size > following:
+            raise ArchiveTooLarge("entries of the archive overlap")
 
 
 # --- tar -------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from winnow.datasets.allowed import allowed_path
+from winnow.datasets.allowed import allowed_path, check_source
 from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.folder import FolderReader
 from winnow.datasets.vectors import VectorsReader
 from winnow.errors import SourceGone
 from winnow.spec import ArchiveSource, FolderSource, Source
+
+__all__ = ["allowed_path", "check_source", "open_source"]
 
 
 def open_source(

@@ -16,6 +16,7 @@ class Encoder(Protocol):
     version: str  # rises with any change of bits; part of every cache key and digest
     dimension: int
     size: int
+    licence: str  # of the weights
     summary: str
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors: ...

@@ -46,6 +46,7 @@ class Descriptor64:
     version = "1"
     dimension = 64
     size = _SIZE
+    licence = "Apache-2.0"
     summary = "Colour layout and edge directions; no weights, no download; finds bursts and near-duplicates."
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors:

@@ -4,35 +4,30 @@ A shard is keyed by its inputs, so a job that is killed finds what it had finish
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from winnow.datasets import decode
 from winnow.datasets.base import Reader
-from winnow.datasets.decode import Picture
-from winnow.datasets.decoders import DecoderPool
+from winnow.datasets.decoders import Decoded, DecoderPool
 from winnow.embeddings.base import Encoder
-from winnow.embeddings.cache import Arrays, ShardCache
-from winnow.errors import DatasetEmpty, InvalidRequest, InvalidVectors, ItemError, SourceGone, TooManyItemErrors
-from winnow.results import Embedded, ItemFailure, Listing, Positions, Report, Vectors
+from winnow.embeddings.cache import ShardCache
+from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, SourceGone, TooManyItemErrors
+from winnow.results import Embedded, ItemFailure, Listing, Report
 from winnow.spec import OnError
 
 SHARD: Final = 1024  # samples: what a kill can cost at most
 _BATCH: Final = 64  # pictures an encoder sees at a time
 # These say something about the bytes, and will be said again; any other failure may be gone the next time.
-_LASTING: Final = frozenset({"", "UNSUPPORTED_FORMAT", "IMAGE_TOO_LARGE", "DECODE_FAILED"})
+_LASTING: Final = (b"UNSUPPORTED_FORMAT", b"DECODE_FAILED")
 
-
-@dataclass
-class _Shard:
-    """What is known of some consecutive distinct samples; `codes` is empty where all went well."""
-
-    vectors: Vectors
-    shapes: np.ndarray[tuple[int, ...], np.dtype[np.int32]]
-    codes: list[str]
-    details: list[str] = field(default_factory=list)
+Rows = NDArray[np.int64]
+Shard = NDArray[Any]  # of `_Extraction._row_type`: a vector, a shape, and a code where it failed, for each sample
 
 
 def extract(
@@ -45,104 +40,154 @@ def extract(
     *,
     on_error: OnError,
 ) -> Embedded:
-    """Every distinct sample's vector, and a word about each that has none."""
+    """Every distinct sample's vector, and a word about each that has none.
+
+    A dataset of vectors needs no pool, no cache and no encoder: what it brings is taken as it is.
+    """
+    judge = _Judge(on_error, len(listing) + len(listing.failures))
+    judge(len(listing.failures))
     first = _first_of_each(listing)
     if reader.kind == "vectors":
-        if encoder.name != "given":
-            raise InvalidVectors("this dataset brings its own vectors: leave out `encoder`, or ask for `given`")
-        report("embedding", len(first), len(first))
-        return _collected(listing, first, [_given(listing, reader, first)], on_error)
-    if encoder.name == "given" or pool is None:
-        raise InvalidRequest("this dataset holds pictures: `given` is for datasets of vectors")
-    shards: list[_Shard] = []
-    skipped = 0
-    for begin in range(0, len(first), SHARD):
-        positions = first[begin : begin + SHARD]
-        shards.append(_shard(listing, positions, reader, encoder, cache, pool))
-        skipped += sum(map(bool, shards[-1].codes))
-        _stop_early(on_error, skipped + len(listing.failures), len(listing) + len(listing.failures))
-        report("embedding", begin + len(positions), len(first), skipped)
-    return _collected(listing, first, shards, on_error)
+        shard = _given(listing, reader, first)
+        report("embedding", len(first), len(first), len(listing.failures))
+    else:
+        shard = _Extraction(listing, reader, encoder, cache, _needed(pool, encoder), report, judge).run(first)
+    return _collected(listing, first, shard, judge)
 
 
-def _first_of_each(listing: Listing) -> Positions:
+def _first_of_each(listing: Listing) -> Rows:
     """Positions where a new sample id begins; the listing is sorted by id."""
     new = np.ones(len(listing), bool)
     new[1:] = (listing.ids[1:] != listing.ids[:-1]).any(axis=1)
     return np.flatnonzero(new)
 
 
-def _given(listing: Listing, reader: Reader, first: Positions) -> _Shard:
-    """The dataset's own rows, if they are still those that were listed."""
-    ids, everyone = reader.vectors()
+def _given(listing: Listing, reader: Reader, first: Rows) -> "_Columns":
+    ids, vectors = reader.vectors()
     if not np.array_equal(ids, listing.ids):
         raise SourceGone("the file of vectors has changed since the dataset was made; make a new dataset of it")
-    vectors = everyone[first]
-    return _Shard(vectors, np.zeros((len(vectors), 2), np.int32), [""] * len(vectors), [""] * len(vectors))
+    chosen = vectors if len(first) == len(vectors) else vectors[first]
+    return _Columns(chosen, np.zeros((len(first), 2), np.int32), [""] * len(first), [""] * len(first))
 
 
-def _shard(
-    listing: Listing,
-    positions: Positions,
-    reader: Reader,
-    encoder: Encoder,
-    cache: ShardCache,
-    pool: DecoderPool,
-) -> _Shard:
-    key = _key(encoder, listing.ids[positions].tobytes())
-    cached = cache.get(key)
-    if cached is not None:
-        return _unpacked(cached)
-    shard = _computed(listing, positions, reader, encoder, pool)
-    if _LASTING.issuperset(shard.codes):
-        cache.put(key, _packed(shard))
-    return shard
+def _needed(pool: DecoderPool | None, encoder: Encoder) -> DecoderPool:
+    if pool is None or encoder.dimension == 0:
+        raise InvalidVectors(f"this dataset holds pictures: the encoder {encoder.name!r} does not read them")
+    return pool
 
 
-def _key(encoder: Encoder, ids: bytes) -> str:
-    return hashlib.sha256(f"{encoder.name}/{encoder.version}/".encode() + ids).hexdigest()
+@dataclass(frozen=True)
+class _Columns:
+    """What became of the distinct samples; a code is empty where all went well."""
+
+    vectors: NDArray[np.float32]
+    shapes: NDArray[np.int32]
+    codes: list[str]
+    details: list[str]
 
 
-def _computed(
-    listing: Listing,
-    positions: Positions,
-    reader: Reader,
-    encoder: Encoder,
-    pool: DecoderPool,
-) -> _Shard:
-    failed: dict[str, ItemError] = {}
-    pictures: dict[str, Picture] = {}
-    for path, answer in pool.decode(_contents(listing, positions, reader, failed)):
-        if isinstance(answer, ItemError):
-            failed[path] = answer
+@dataclass
+class _Judge:
+    """Ends the job as soon as it is certain that more items fail than the caller allows."""
+
+    on_error: OnError
+    total: int
+
+    def __call__(self, failed: int) -> None:
+        allowed = 0.0 if self.on_error.policy == "fail" else self.on_error.max_fraction
+        if failed and failed / self.total > allowed:
+            raise TooManyItemErrors(f"{failed} of {self.total} items cannot be used; `on_error` allows {allowed:.1%}")
+
+
+@dataclass
+class _Extraction:
+    """One pass over the distinct samples of a dataset of pictures."""
+
+    listing: Listing
+    reader: Reader
+    encoder: Encoder
+    cache: ShardCache
+    pool: DecoderPool
+    report: Report
+    judge: Callable[[int], None]
+    done: int = 0
+    failed: int = 0
+
+    def run(self, first: Rows) -> _Columns:
+        total = len(first)
+        shards = [self._shard(first[begin : begin + SHARD], total) for begin in range(0, total, SHARD)]
+        whole = np.concatenate([np.zeros(0, self._row_type), *shards])
+        return _Columns(whole["vector"], whole["shape"], _texts(whole["code"]), _texts(whole["detail"]))
+
+    @property
+    def _row_type(self) -> np.dtype[Any]:
+        dimension = (self.encoder.dimension,)
+        return np.dtype([("vector", "<f4", dimension), ("shape", "<i4", (2,)), ("code", "S24"), ("detail", "S64")])
+
+    def _shard(self, positions: Rows, total: int) -> Shard:
+        """From the cache where it is there; what failed for a passing reason is tried again."""
+        key = self._key(positions)
+        shard, again = self.cache.get(key), np.arange(len(positions))
+        if shard is None:
+            shard = np.zeros(len(positions), self._row_type)
         else:
-            pictures[path] = answer
-    vectors = np.zeros((len(positions), encoder.dimension), np.float32)
-    shapes = np.zeros((len(positions), 2), np.int32)
-    paths = [listing.paths[position] for position in positions]
-    good = [row for row, path in enumerate(paths) if path in pictures]
-    for begin in range(0, len(good), _BATCH):
-        rows = good[begin : begin + _BATCH]
-        vectors[rows] = encoder.embed([pictures[paths[row]].pixels for row in rows])
-        shapes[rows] = [(pictures[paths[row]].width, pictures[paths[row]].height) for row in rows]
-    codes = [failed[path].code if path in failed else "" for path in paths]
-    details = [failed[path].detail if path in failed else "" for path in paths]
-    return _Shard(vectors, shapes, codes, details)
+            again = np.flatnonzero((shard["code"] != b"") & ~np.isin(shard["code"], _LASTING))
+        self._count(len(positions) - len(again), int(np.isin(shard["code"], _LASTING).sum()), total)
+        self._fill(shard, positions, again, total)
+        if len(again):
+            self.cache.put(key, shard)
+        return shard
+
+    def _key(self, positions: Rows) -> str:
+        made_by = f"{self.encoder.name}/{self.encoder.version}/{decode.VERSION}/"
+        return hashlib.sha256(made_by.encode() + self.listing.ids[positions].tobytes()).hexdigest()
+
+    def _fill(self, shard: Shard, positions: Rows, rows: Rows, total: int) -> None:
+        """Decode and embed these rows of the shard, a batch at a time."""
+        row_of = {self.listing.paths[positions[row]]: row for row in rows}
+        unread: list[tuple[str, ItemError]] = []
+        answers = self.pool.decode(self._contents(positions[rows], unread))
+        while batch := [*islice(answers, _BATCH)]:
+            failed = _place(shard, row_of, batch, self.encoder)
+            self._count(len(batch), failed, total)
+        _place(shard, row_of, unread, self.encoder)
+        self._count(len(unread), len(unread), total)
+
+    def _contents(self, positions: Rows, unread: list[tuple[str, ItemError]]) -> Iterator[tuple[str, bytes]]:
+        """The bytes of each sample, if they are still those that were listed."""
+        for position in positions:
+            path = self.listing.paths[position]
+            try:
+                yield path, read_unchanged(self.reader, path, self.listing.ids[position].tobytes())
+            except ItemError as error:
+                unread.append((path, error))
+
+    def _count(self, done: int, failed: int, total: int) -> None:
+        self.done += done
+        self.failed += failed
+        self.judge(self.failed + len(self.listing.failures))
+        self.report("embedding", self.done, total, self.failed)
 
 
-def _contents(
-    listing: Listing,
-    positions: Positions,
-    reader: Reader,
-    failed: dict[str, ItemError],
-) -> Iterator[tuple[str, bytes]]:
-    """The bytes of each sample, if they are still those that were listed."""
-    for position in positions:
-        path, sample_id = listing.paths[position], listing.ids[position].tobytes()
-        try:
-            yield path, read_unchanged(reader, path, sample_id)
-        except ItemError as error:
-            failed[path] = error
+def _texts(column: NDArray[np.bytes_]) -> list[str]:
+    return [text.decode() for text in column.tolist()]
+
+
+def _place(
+    shard: Shard, row_of: dict[str, int], batch: "list[Decoded] | list[tuple[str, ItemError]]", encoder: Encoder
+) -> int:
+    """Write what became of each sample of the batch into its row; how many failed."""
+    good = [(row_of[path], answer) for path, answer in batch if not isinstance(answer, ItemError)]
+    if good:
+        rows = [row for row, _ in good]
+        shard["vector"][rows] = encoder.embed([picture.pixels for _, picture in good])
+        shard["shape"][rows] = [(picture.width, picture.height) for _, picture in good]
+        shard["code"][rows] = shard["detail"][rows] = b""
+    for path, answer in batch:
+        if isinstance(answer, ItemError):
+            shard["code"][row_of[path]] = answer.code.encode()
+            shard["detail"][row_of[path]] = answer.detail.encode("ascii", "replace")
+    return len(batch) - len(good)
 
 
 def read_unchanged(reader: Reader, path: str, sample_id: bytes) -> bytes:
@@ -153,17 +198,10 @@ def read_unchanged(reader: Reader, path: str, sample_id: bytes) -> bytes:
     return content
 
 
-def _collected(
-    listing: Listing,
-    first: Positions,
-    shards: list[_Shard],
-    on_error: OnError,
-) -> Embedded:
-    codes = [code for shard in shards for code in shard.codes]
-    details = [detail for shard in shards for detail in shard.details]
-    good = np.array([not code for code in codes], bool)
-    failures, duplicates = _copies(listing, first, codes, details)
-    _judge(on_error, len(failures), len(listing) + len(listing.failures))
+def _collected(listing: Listing, first: Rows, found: _Columns, judge: Callable[[int], None]) -> Embedded:
+    good = np.array([not code for code in found.codes], bool)
+    failures, duplicates = _copies(listing, first, found)
+    judge(len(failures))
     if not good.any():
         raise DatasetEmpty("no sample of the dataset could be used; see its quarantine list")
     kept = first[good]
@@ -171,53 +209,21 @@ def _collected(
         ids=np.ascontiguousarray(listing.ids[kept]),
         paths=[listing.paths[position] for position in kept],
         sizes=listing.sizes[kept],
-        vectors=np.ascontiguousarray(np.concatenate([shard.vectors for shard in shards])[good]),
-        shapes=np.concatenate([shard.shapes for shard in shards])[good],
+        vectors=np.ascontiguousarray(found.vectors if good.all() else found.vectors[good], np.float32),
+        shapes=np.ascontiguousarray(found.shapes[good]),
         failures=failures,
         duplicates=duplicates,
     )
 
 
-def _copies(
-    listing: Listing, first: Positions, codes: list[str], details: list[str]
-) -> tuple[list[ItemFailure], dict[str, str]]:
+def _copies(listing: Listing, first: Rows, found: _Columns) -> tuple[list[ItemFailure], dict[str, str]]:
     """Every copy shares the fate of its first: quarantined with it, or its exact duplicate."""
     failures = list(listing.failures)
     duplicates: dict[str, str] = {}
     ends = np.append(first[1:], len(listing))
-    for begin, end, code, detail in zip(first, ends, codes, details, strict=True):
+    for begin, end, code, detail in zip(first, ends, found.codes, found.details, strict=True):
         if code:
             failures += [ItemFailure(path, code, detail) for path in listing.paths[begin:end]]
-        else:
+        elif end - begin > 1:
             duplicates |= dict.fromkeys(listing.paths[begin + 1 : end], listing.paths[begin])
     return failures, duplicates
-
-
-def _stop_early(on_error: OnError, failed: int, total: int) -> None:
-    """Do not embed a million samples of a job that is lost already."""
-    if failed:
-        _judge(on_error, failed, total)
-
-
-def _judge(on_error: OnError, failed: int, total: int) -> None:
-    allowed = 0 if on_error.policy == "fail" else int(on_error.max_fraction * total)
-    if failed > allowed:
-        raise TooManyItemErrors(f"{failed} of {total} items cannot be used; `on_error` allows {allowed}")
-
-
-def _packed(shard: _Shard) -> Arrays:
-    return {
-        "vectors": shard.vectors,
-        "shapes": shard.shapes,
-        "codes": np.array(shard.codes, np.str_),
-        "details": np.array(shard.details, np.str_),
-    }
-
-
-def _unpacked(arrays: Arrays) -> _Shard:
-    return _Shard(
-        np.asarray(arrays["vectors"], np.float32),
-        np.asarray(arrays["shapes"], np.int32),
-        [str(code) for code in arrays["codes"]],
-        [str(detail) for detail in arrays["details"]],
-    )

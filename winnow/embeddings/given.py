@@ -13,6 +13,7 @@ class Given:
     version = "1"
     dimension = 0  # whatever the dataset brings
     size = 0
+    licence = "that of the dataset"
     summary = "The vectors of the dataset, as they are."
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors:

@@ -1,0 +1,78 @@
+"""Folders: what is followed, what is passed over, what is quarantined."""
+
+import os
+
+import pytest
+
+from winnow.datasets import Limits
+from winnow.datasets.folder import FolderReader
+from winnow.errors import ItemError, SourceGone
+from winnow.results import silent
+
+
+@pytest.fixture
+def root(tmp_path, picture):
+    folder = tmp_path / "root"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.png").write_bytes(picture(1))
+    return folder
+
+
+def listed(root, **limits):
+    listing = FolderReader(root, Limits(**limits)).list(silent)
+    return sorted(listing.paths), {failure.path: failure.code for failure in listing.failures}
+
+
+def test_links_within_the_root_are_followed(root):
+    (root / "relative.png").symlink_to("sub/a.png")
+    (root / "absolute.png").symlink_to(root / "sub" / "a.png")
+    (root / "sub" / "up.png").symlink_to("../sub/a.png")
+    paths, failures = listed(root)
+    assert paths == ["absolute.png", "relative.png", "sub/a.png", "sub/up.png"]
+    assert failures == {}
+    assert FolderReader(root, Limits()).read("absolute.png") == (root / "sub" / "a.png").read_bytes()
+
+
+def test_a_linked_folder_within_the_root_is_not_listed_twice(root):
+    (root / "again").symlink_to("sub")
+    (root / "again.png").symlink_to("sub")
+    assert listed(root) == (["sub/a.png"], {})
+
+
+def test_a_broken_link_is_a_failure_only_if_it_looks_like_a_picture(root):
+    (root / "gone.png").symlink_to("nowhere")
+    (root / "gone.txt").symlink_to("nowhere")
+    assert listed(root)[1] == {"gone.png": "UNREADABLE"}
+
+
+def test_a_name_that_is_not_utf8_is_shown_with_replacements(root, picture):
+    (root / os.fsdecode(b"caf\xe9.png")).write_bytes(picture(2))
+    assert listed(root) == (["sub/a.png"], {"caf\N{REPLACEMENT CHARACTER}.png": "NAME_NOT_UTF8"})
+
+
+def test_a_file_above_the_limit_is_not_read(root):
+    (root / "big.png").write_bytes(b"x" * 5000)
+    assert listed(root, max_item_bytes=4000)[1] == {"big.png": "FILE_TOO_LARGE"}
+    with pytest.raises(ItemError, match="FILE_TOO_LARGE"):
+        FolderReader(root, Limits(max_item_bytes=4000)).read("big.png")
+
+
+def test_a_folder_that_is_gone_ends_the_job(tmp_path):
+    with pytest.raises(SourceGone):
+        FolderReader(tmp_path / "never", Limits()).list(silent)
+
+
+def test_moving_the_root_changes_nothing(root, tmp_path):
+    before = FolderReader(root, Limits()).list(silent)
+    after = FolderReader(root.rename(tmp_path / "elsewhere"), Limits()).list(silent)
+    assert before.paths == after.paths
+    assert before.ids.tobytes() == after.ids.tobytes()
+
+
+def test_no_descriptor_is_left_open(root):
+    reader = FolderReader(root, Limits())
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(5):
+        reader.list(silent)
+        reader.read("sub/a.png")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
