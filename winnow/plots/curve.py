@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from winnow.plots.style import AFTER, FAINT, KEPT, Thumbnails
 
@@ -19,6 +20,8 @@ def draw_curve(figure: Figure, data: dict[str, Any], _thumbnails: Thumbnails) ->
         f"knee: {data['knee']}", (data["knee"], max(radius)), (5, -4), textcoords="offset points", color=FAINT
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.16)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("samples kept (log scale)")

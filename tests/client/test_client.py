@@ -1,0 +1,143 @@
+"""The client retries what may be retried, obeys Retry-After, and says clearly what went wrong."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from winnow_client import (
+    Client,
+    ConflictError,
+    InvalidRequestError,
+    JobFailedError,
+    NotAllowedError,
+    NotFoundError,
+    UnavailableError,
+)
+
+
+class Scripted:
+    """A real HTTP server that answers from a list and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict, dict]] = []
+        self.asked: list[tuple[str, str, dict]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.asked.append((self.command, self.path, dict(self.headers)))
+                status, headers, body = outer.answers.pop(0)
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_DELETE = answer
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.server.shutdown()
+    scripted.server.server_close()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(scripted, pauses) -> Iterator[Client]:
+    with Client(scripted.url, "wn_key", retries=3, pause=pauses.append) as client:
+        yield client
+
+
+def test_a_busy_service_is_asked_again_when_it_says_so(scripted, client, pauses):
+    scripted.answers = [(503, {"Retry-After": "7"}, {}), (429, {"Retry-After": "2"}, {}), (200, {}, {"id": "job_1"})]
+    assert client.get("job_1") == {"id": "job_1"}
+    assert pauses == [7.0, 2.0]
+
+
+def test_a_repeated_submit_carries_the_same_key_so_there_is_one_job(scripted, client):
+    scripted.answers = [(503, {}, {}), (202, {}, {"id": "job_1"})]
+    client.submit({})
+    keys = [headers["Idempotency-Key"] for _, _, headers in scripted.asked]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert scripted.asked[0][2]["Authorization"] == "Bearer wn_key"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (422, InvalidRequestError),
+        (401, NotAllowedError),
+        (403, NotAllowedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+    ],
+)
+def test_a_refusal_is_an_error_of_its_kind_with_the_services_words(scripted, client, status, kind):
+    scripted.answers = [(status, {}, {"code": "SOME_CODE", "detail": "because", "request_id": "r1"})]
+    with pytest.raises(kind, match="SOME_CODE: because") as caught:
+        client.get("job_1")
+    assert (caught.value.code, caught.value.status, caught.value.request_id) == ("SOME_CODE", status, "r1")
+    assert len(scripted.asked) == 1
+
+
+def test_a_service_that_stays_away_is_given_up_on(pauses):
+    with Client("http://127.0.0.1:9", retries=2, pause=pauses.append) as client, pytest.raises(UnavailableError):
+        client.get("job_1")
+    assert len(pauses) == 2
+
+
+def test_waiting_ends_with_the_job_or_with_its_failure(scripted, client):
+    running, done = {"state": "running"}, {"state": "succeeded"}
+    scripted.answers = [(200, {}, running), (200, {}, done)]
+    seen = []
+    assert client.wait("job_1", on_progress=seen.append) == done
+    assert seen == [running, done]
+    failed = {"state": "failed", "error": {"code": "DATASET_EMPTY", "detail": "nothing there"}}
+    scripted.answers = [(200, {}, failed)]
+    with pytest.raises(JobFailedError, match="DATASET_EMPTY"):
+        client.wait("job_1")
+
+
+def test_waiting_gives_up_after_its_time(scripted, client):
+    scripted.answers = [(200, {}, {"state": "running"})] * 3
+    with pytest.raises(TimeoutError):
+        client.wait("job_1", timeout_s=0)
+
+
+def test_pages_are_followed_to_the_end(scripted, client):
+    scripted.answers = [
+        (200, {}, {"items": [{"path": "a"}], "next_page_token": "t"}),
+        (200, {}, {"items": [{"path": "b"}], "next_page_token": None}),
+    ]
+    assert [item["path"] for item in client.removed("job_1")] == ["a", "b"]
+    assert "page_token=t" in scripted.asked[1][1]
+
+
+def test_a_download_never_overwrites(scripted, client, tmp_path):
+    (tmp_path / "list.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        client.download("job_1", "selection.txt", tmp_path / "list.txt")
+    scripted.answers = [(404, {}, {"code": "NOT_FOUND", "detail": "no such file"})]
+    with pytest.raises(NotFoundError):
+        client.download("job_1", "selection.txt", tmp_path / "other.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]

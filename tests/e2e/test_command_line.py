@@ -1,0 +1,93 @@
+"""The command line as a person uses it: one line from a folder to a list, a service that outlives its parts."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from winnow_client import ApiError, Client
+
+WINNOW = str(Path(sys.executable).with_name("winnow"))
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("WINNOW_") and "TEST" not in name]:
+        monkeypatch.delenv(name)
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [WINNOW, *map(str, arguments)], capture_output=True, text=True, timeout=90, check=False, **options
+    )
+
+
+def test_one_line_from_a_folder_to_its_list(pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run("filter", pictures, "--count", 6, "--out", out, "--copy")
+    assert done.returncode == 0, done.stderr
+    kept = (out / "selection.txt").read_text().splitlines()
+    assert len(kept) == 6
+    assert {str(path.relative_to(out / "selected")) for path in (out / "selected").rglob("*.png")} == set(kept)
+    assert json.loads((out / "manifest.json").read_text())["counts"]["selected"] == 6
+    assert (out / "plots" / "map.png").exists()
+    again = run("filter", pictures, "--count", 6, "--out", out)
+    assert again.returncode == 1
+    assert "exists" in again.stderr
+
+
+def test_a_mistake_is_one_line_that_says_what_to_do(pictures, tmp_path):
+    wrong = run("filter", pictures, "--method", "magic", "--count", 6, "--out", tmp_path / "out")
+    assert wrong.returncode == 1
+    assert "INVALID_REQUEST" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_keys_are_made_listed_and_ended(tmp_path):
+    environment = os.environ | {"WINNOW_DATA_DIR": str(tmp_path)}
+    key = run("keys", "create", "acme", "--scope", "read", env=environment).stdout.strip()
+    prefix = re.fullmatch(r"wn_([0-9a-f]{12})_[\w-]{43}", key)[1]
+    assert prefix in run("keys", "list", env=environment).stdout
+    assert run("keys", "revoke", prefix, env=environment).returncode == 0
+    assert "revoked" in run("keys", "list", env=environment).stdout
+
+
+def test_a_served_job_survives_the_death_of_both_processes_and_ctrl_c_leaves_nothing(pictures, tmp_path):
+    command = [WINNOW, "serve", "--port", "0", "--data-dir", tmp_path / "data", "--allow-root", pictures]
+    serving = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        url = re.search(r"http://\S+\d", serving.stdout.readline())[0]
+        with Client(url, retries=40, pause=lambda _s: time.sleep(0.2)) as client:
+            job_id = client.submit_folder(pictures, count=5)["id"]
+            family = psutil.Process(serving.pid).children()
+            assert len(family) == 2
+            for process in family:
+                process.kill()
+            # The dead worker's lease has to run out first; half a minute is the default.
+            assert client.wait(job_id, timeout_s=80)["counts"]["selected"] == 5
+        family = psutil.Process(serving.pid).children(recursive=True)
+    finally:
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(20) == 0
+        serving.stdout.close()
+    psutil.wait_procs(family, timeout=5)
+    assert not [process for process in family if process.is_running()]
+
+
+def test_the_world_is_refused_without_keys(tmp_path):
+    refused = run("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", tmp_path)
+    assert refused.returncode == 1
+    assert "keys create" in refused.stderr
+
+
+def test_errors_of_the_service_reach_the_caller(tmp_path):
+    with Client("http://127.0.0.1:9", retries=0) as client, pytest.raises(ApiError):
+        client.get("job_x")
