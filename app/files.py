@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow.parquet as pq
 from sqlalchemy import Row
@@ -15,6 +15,8 @@ from app.deps import Parts
 from winnow.errors import NotFound
 
 _CHUNK_LINES: Final = 2000
+_CHUNK_BYTES: Final = 256 << 10
+_BATCH_ROWS: Final = 16_384
 
 
 def entries(row: Row[Any]) -> list[dict[str, Any]]:
@@ -24,11 +26,25 @@ def entries(row: Row[Any]) -> list[dict[str, Any]]:
 
 def find(parts: Parts, row: Row[Any], name: str) -> tuple[Path, dict[str, Any]]:
     """A file of the job's result by its name; only names the worker wrote down can be asked for."""
-    for entry in entries(row):
+    entry = next((entry for entry in entries(row) if entry["name"] == name), None)
+    if entry is not None:
         path: Path = parts.artifacts.job(row.id) / row.result_files["folder"] / entry["name"]
-        if entry["name"] == name and path.is_file():
+        if path.is_file():
             return path, entry
     raise NotFound("the job has no such file")
+
+
+def slice_of(path: Path, begin: int, end: int) -> Iterator[bytes]:
+    """The bytes from `begin` to before `end`, in pieces."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        left = end - begin
+        while left > 0 and (piece := file.read(min(_CHUNK_BYTES, left))):
+            left -= len(piece)
+            yield piece
+
+
+# --- prefixes ---------------------------------------------------------------------------------------
 
 
 def text_prefix(path: Path, limit: int) -> Iterator[bytes]:
@@ -50,16 +66,40 @@ def csv_prefix(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def parquet_prefix(path: Path, limit: int) -> Iterator[bytes]:
-    """A table of the first rows, written group by group."""
-    source, out = pq.ParquetFile(path), io.BytesIO()
-    left = limit
+    """A table of the first rows, handed on group by group."""
+    source, out = pq.ParquetFile(path), _Handover()
     with pq.ParquetWriter(out, source.schema_arrow, compression="zstd") as writer:
-        for batch in source.iter_batches() if left else ():
-            writer.write_batch(batch.slice(0, min(left, batch.num_rows)))
-            left -= min(left, batch.num_rows)
-            if not left:
+        for batch in source.iter_batches(_BATCH_ROWS) if limit else ():
+            writer.write_batch(batch.slice(0, min(limit, batch.num_rows)))
+            yield out.taken()
+            limit -= min(limit, batch.num_rows)
+            if not limit:
                 break
-    yield out.getvalue()
+    yield out.taken()
+
+
+class _Handover(io.RawIOBase):
+    """A file that is read while it is written: what has been taken is kept nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(bytes(piece))
+        self._position += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 PREFIXES: Final[dict[str, Callable[[Path, int], Iterator[bytes]]]] = {
@@ -68,6 +108,9 @@ PREFIXES: Final[dict[str, Callable[[Path, int], Iterator[bytes]]]] = {
     "csv": csv_prefix,
     "parquet": parquet_prefix,
 }
+
+
+# --- lines ------------------------------------------------------------------------------------------
 
 
 def lines_from(path: Path, offset: int, size: int) -> tuple[list[Any], int | None]:
@@ -80,35 +123,41 @@ def lines_from(path: Path, offset: int, size: int) -> tuple[list[Any], int | Non
     return items, following if more else None
 
 
-def line_by_id(path: Path, sample_id: str) -> Any | None:
-    """The first line of this sample in a file sorted by `sample_id`: a bisection over bytes."""
+def lines_by_id(path: Path, sample_id: str) -> list[Any]:
+    """The lines of this sample in a file sorted by `sample_id`: a bisection over bytes."""
     with path.open("rb") as file:
         low, high = 0, path.stat().st_size
-        while low < high:
+        while low < high:  # the first wanted line begins at or after `low`, and at or before the line at `high`
             middle = (low + high) // 2
-            file.seek(max(0, middle - 1))
-            if middle:
-                file.readline()  # to the start of the next line, or of this one
-            line = file.readline()
+            line = _line_at_or_after(file, middle)
             if line and json.loads(line)["sample_id"] < sample_id:
                 low = middle + 1
             else:
                 high = middle
-        file.seek(max(0, low - 1))
-        if low:
-            file.readline()
-        line = file.readline()
-    found = json.loads(line) if line else None
-    return found if found is not None and found["sample_id"] == sample_id else None
+        line, found = _line_at_or_after(file, low), []
+        while line and (row := json.loads(line))["sample_id"] == sample_id:
+            found.append(row)
+            line = file.readline()
+    return found
+
+
+def _line_at_or_after(file: BinaryIO, offset: int) -> bytes:
+    """The first line that begins at `offset` or later."""
+    file.seek(max(0, offset - 1))
+    if offset:
+        file.readline()
+    return file.readline()
 
 
 def line_with_id(path: Path, sample_id: str) -> Any | None:
-    """The line of this sample in a file of any order."""
+    """The line of this sample in a file of any order; big pieces are searched, and only a hit is parsed."""
     wanted = sample_id.encode()
     with path.open("rb") as file:
-        for line in file:
-            if wanted in line and (found := json.loads(line))["sample_id"] == sample_id:
-                return found
+        while piece := file.read(_CHUNK_BYTES) + file.readline():
+            if wanted in piece:
+                for line in piece.splitlines():
+                    if wanted in line and (row := json.loads(line))["sample_id"] == sample_id:
+                        return row
     return None
 
 

@@ -1,5 +1,7 @@
 """Jobs over HTTP: accepted once, watched, cancelled, deleted, listed page by page."""
 
+import json
+
 import pytest
 
 from winnow.store import jobs, keys
@@ -81,10 +83,13 @@ def test_events_tell_the_story_and_can_be_resumed(api, root):
     api.finish(job_id)
     text = api.http.get(f"/v1/jobs/{job_id}/events").text
     named = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
-    assert named == ["queued", "stage", "succeeded", "done"]
+    assert named == ["stage", "stage", "stage", "done"]
+    told = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    assert [body["stage"] for body in told[:-1]] == ["queued", "started", "succeeded"]
+    assert told[-1]["state"] == "succeeded"
     last = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")][-1]
-    resumed = api.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).text
-    assert [line for line in resumed.splitlines() if line.startswith("event: ")] == ["event: done"]
+    resumed = api.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last})
+    assert resumed.status_code == 204  # which tells a browser not to come back
 
 
 def test_a_result_is_not_there_before_its_time(api, root):
@@ -115,7 +120,11 @@ def test_every_removed_sample_can_be_paged_through_and_asked_for(api, root):
             break
     assert [item["path"] for item in items] == [f"b/{number}" for number in range(100, 140)]
     for item in items:
-        assert api.http.get(f"/v1/jobs/{job_id}/samples/{item['sample_id']}").json() == {"kept": False, **item}
+        assert api.http.get(f"/v1/jobs/{job_id}/samples/{item['sample_id']}").json() == {
+            "kept": False,
+            "duplicates": [],
+            **item,
+        }
     assert api.http.get(f"/v1/jobs/{job_id}/samples/{2:064x}").json()["kept"] is True
     for missing in (0xFF, 301, 10**9):
         assert api.http.get(f"/v1/jobs/{job_id}/samples/{missing:064x}").status_code == 404

@@ -123,7 +123,7 @@ def test_h5_a_key_reused_for_another_body_is_refused_and_so_is_a_long_key(api, r
 
 @pytest.mark.parametrize(
     "query",
-    ["state=' OR 1=1 --", "page_token=abc", "page_token=%ff", "page_size=0", "page_size=99999", "dataset_id=%25"],
+    ["state=' OR 1=1 --", "page_token=abc", "page_token=%ff", "page_size=0", "page_size=-1", "dataset_id=%25"],
 )
 def test_h6_queries_are_typed(api, query):
     assert api.http.get(f"/v1/jobs?{query}").status_code == 422
@@ -189,7 +189,7 @@ def test_a3_a_flood_is_slowed_down_for_its_tenant_alone(make_api):
 def test_a6_another_sites_page_and_a_rebound_name_are_refused(api, root):
     assert api.submit(root, Origin="https://evil.example").status_code == 403
     assert api.http.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 403
-    assert api.submit(root, Origin="http://testserver").status_code == 202
+    assert api.submit(root, Origin="http://127.0.0.1:8000").status_code == 202
 
 
 def test_o1_copies_go_only_to_a_new_folder_below_an_allowed_root(api, root, tmp_path):
@@ -204,8 +204,14 @@ def test_o1_copies_go_only_to_a_new_folder_below_an_allowed_root(api, root, tmp_
         return api.http.post("/v1/jobs", json=body | {"output": {"path": str(path)}}).json().get("code")
 
     assert code(root / "new") is None
-    assert code(root / "exists") == code(root / "link") == "OUTPUT_EXISTS"
-    assert code(tmp_path / "new") == code(root / "link" / "new") == code("relative") == "OUTPUT_NOT_ALLOWED"
+    assert code(root / "exists") == "OUTPUT_EXISTS"
+    assert (
+        code(root / "link")
+        == code(tmp_path / "new")
+        == code(root / "link" / "new")
+        == code("relative")
+        == "OUTPUT_NOT_ALLOWED"
+    )
     assert code(root / ("n" * 200)) == code(f"{root}/../new") == "OUTPUT_NOT_ALLOWED"
 
 
@@ -253,8 +259,8 @@ def test_h2_slow_talkers_are_cut_off_while_others_are_served(listening):
     began = time.monotonic()
     assert httpx.get(f"http://127.0.0.1:{listening}/livez").status_code == 200
     assert time.monotonic() - began < 1
-    assert closed_after(slow, 5) == b""
-    assert b"408" in closed_after(stopped, 5).split(b"\r\n")[0]
+    for late in (slow, stopped):
+        assert b"408" in closed_after(late, 5).split(b"\r\n")[0]
     for connection in (*silent, slow, stopped):
         connection.close()
 
