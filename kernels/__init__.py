@@ -24,6 +24,7 @@ __all__ = [
     "cover",
     "effective_threads",
     "insertion_distances",
+    "pick_among",
 ]
 
 Float = NDArray[np.float32]
@@ -98,6 +99,19 @@ def coreset_with_cover(
         _lower_to_pool(vectors, pool, squared, threads, on_progress, count)
     first = _first_pick(vectors, squared, has_pool, start, threads) if count else -1
     return _pick_all(vectors, squared, first, count, min_radius or -1.0, threads, on_progress)
+
+
+def pick_among(vectors: Float, squared: Float, count: int, stop_at: float) -> tuple[Positions, Float]:
+    """Greedy k-center among a few samples whose squared distance to earlier picks is known; picks and insertions.
+
+    Ends at `count`, or when no sample is farther than `stop_at` from all picks. `squared` is not changed.
+    """
+    if len(squared) != len(check_vectors(vectors)):
+        raise KernelError("there must be one squared distance for each vector")
+    squared = np.array(squared, np.float32)
+    first = int(squared.argmax()) if len(squared) else -1
+    picked = _pick_all(vectors, squared, first, min(_check_count(count), len(vectors)), stop_at, 1, None)
+    return picked.positions, picked.insertion
 
 
 def cover(
