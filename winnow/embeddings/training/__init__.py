@@ -1,0 +1,1 @@
+"""Where encoders come from: `distill` makes the weights that ship, from a teacher and pictures without labels."""
