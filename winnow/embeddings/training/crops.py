@@ -4,9 +4,8 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -65,14 +64,12 @@ def _make(data: Path, pictures: Path, vectors: Path, weights: Path, seed: int) -
     shape = (len(names), student.SIDE, student.SIDE, 3)
     seen = np.lib.format.open_memmap(pictures, "w+", np.uint8, shape)
     told = np.lib.format.open_memmap(vectors.with_suffix(".part"), "w+", np.float16, (len(names), teacher.WIDTH))
-    with ProcessPoolExecutor(2) as pool:
-        crops = pool.map(partial(_crop, seed), range(len(names)), names, chunksize=64)
-        for begin in range(0, len(names), _BATCH):
-            batch = [crop for crop, _ in zip(crops, range(min(_BATCH, len(names) - begin)), strict=False)]
-            large, small = (np.stack(side) for side in zip(*batch, strict=True))
-            seen[begin : begin + len(batch)] = small
-            told[begin : begin + len(batch)] = teach(as_input(large)).numpy()
-            print(f"crops {begin + len(batch)} of {len(names)}", flush=True)
+    for begin in range(0, len(names), _BATCH):
+        batch = [_crop(seed, number, *names[number]) for number in range(begin, min(begin + _BATCH, len(names)))]
+        large, small = (np.stack(side) for side in zip(*batch, strict=True))
+        seen[begin : begin + len(batch)] = small
+        told[begin : begin + len(batch)] = teach(as_input(large)).numpy()
+        print(f"crops {begin + len(batch)} of {len(names)}", flush=True)
     seen.flush()
     told.flush()
     vectors.with_suffix(".part").rename(vectors)
@@ -95,14 +92,13 @@ def _names(data: Path) -> Iterator[tuple[Path, str]]:
 
 @cache
 def _opened(path: Path) -> zipfile.ZipFile:
-    """For the processes of the pool alone: an open file must not be shared over a fork."""
     return zipfile.ZipFile(path)
 
 
-def _crop(seed: int, number: int, name: tuple[Path, str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _crop(seed: int, number: int, archive: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A random part of the picture, mirrored half the time; large for the teacher, small for the student."""
     rng = np.random.default_rng([seed, number])
-    picture = Image.open(io.BytesIO(_opened(name[0]).read(name[1]))).convert("RGB")
+    picture = Image.open(io.BytesIO(_opened(archive).read(name))).convert("RGB")
     box = _box(rng, *picture.size)
     large = picture.resize((teacher.SIDE, teacher.SIDE), Image.Resampling.BICUBIC, box=box)
     if rng.random() < 0.5:
