@@ -52,7 +52,7 @@ class JobRequest(Spec):
         return self
 
     def spec_for(self, dataset_id: str, source_type: str) -> JobSpec:
-        default = EncoderSpec(name="given" if source_type == "vectors" else "descriptor-64")
+        default = EncoderSpec(name="given") if source_type == "vectors" else EncoderSpec()
         return JobSpec(
             dataset_id=dataset_id,
             encoder=self.encoder or default,

@@ -135,6 +135,11 @@ class SourceGone(JobError):
     title = "The source can no longer be read"
 
 
+class WeightsMissing(JobError):
+    code = "WEIGHTS_MISSING"
+    title = "The encoder's weights are not here"
+
+
 class DatasetEmpty(JobError):
     code = "DATASET_EMPTY"
     title = "The dataset holds no usable sample"

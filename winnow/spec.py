@@ -67,9 +67,9 @@ class DatasetSpec(Spec):
 
 
 class EncoderSpec(Spec):
-    """`descriptor-64` needs no weights; datasets of vectors always use `given`."""
+    """`winnow-64` knows what pictures show, `descriptor-64` how they look; datasets of vectors always use `given`."""
 
-    name: Literal["descriptor-64", "given"] = "descriptor-64"
+    name: Literal["winnow-64", "descriptor-64", "given"] = "winnow-64"
 
 
 class Target(Spec):

@@ -26,6 +26,12 @@ _METHODS: Final[Mapping[str, type[Spec]]] = {
 }
 # A copy of what the encoders say of themselves, since importing them may load a whole framework; a test compares.
 _ENCODERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "winnow-64": {
+        "version": "1",
+        "dimension": 64,
+        "licence": "Apache-2.0",
+        "summary": "A small network that knows what pictures show; its weights ship with the package.",
+    },
     "descriptor-64": {
         "version": "1",
         "dimension": 64,

@@ -1,25 +1,33 @@
 """Samples become vectors: one table of encoders, a cache of finished shards, and the loop that fills it.
 
-Map: `base` what an encoder is, `descriptor` and `given` the encoders, `cache` finished
-shards on disk, `extract` the loop.
+Map: `base` what an encoder is, `descriptor`, `given` and `winnow_64` the encoders, `student` the network of the last,
+`cache` finished shards on disk, `extract` the loop, `training` where the shipped weights come from.
 """
 
+from functools import cache
+from importlib import import_module
 from typing import Final
 
 from winnow.datasets.base import Kind
 from winnow.embeddings.base import Encoder
-from winnow.embeddings.descriptor import Descriptor64
-from winnow.embeddings.given import Given
 
 __all__ = ["ENCODERS", "Encoder", "encoder_for", "get_encoder"]
 
-ENCODERS: Final[dict[str, Encoder]] = {"descriptor-64": Descriptor64(), "given": Given()}
+# Where each is; a module is loaded when its encoder is first asked for, since one may bring a whole framework.
+ENCODERS: Final[dict[str, str]] = {
+    "winnow-64": "winnow.embeddings.winnow_64:Winnow64",
+    "descriptor-64": "winnow.embeddings.descriptor:Descriptor64",
+    "given": "winnow.embeddings.given:Given",
+}
 
 
+@cache
 def get_encoder(name: str) -> Encoder:
-    return ENCODERS[name]
+    module, kind = ENCODERS[name].split(":")
+    encoder: Encoder = getattr(import_module(module), kind)()
+    return encoder
 
 
 def encoder_for(kind: Kind, name: str) -> Encoder:
     """The encoder a dataset is really read with: one of vectors brings its own, whatever the job names."""
-    return ENCODERS["given" if kind == "vectors" else name]
+    return get_encoder("given" if kind == "vectors" else name)

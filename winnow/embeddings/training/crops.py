@@ -68,16 +68,11 @@ def _make(data: Path, pictures: Path, vectors: Path, weights: Path, seed: int) -
         batch = [_crop(seed, number, *names[number]) for number in range(begin, min(begin + _BATCH, len(names)))]
         large, small = (np.stack(side) for side in zip(*batch, strict=True))
         seen[begin : begin + len(batch)] = small
-        told[begin : begin + len(batch)] = teach(as_input(large)).numpy()
+        told[begin : begin + len(batch)] = teach(student.as_input(large)).numpy()
         print(f"crops {begin + len(batch)} of {len(names)}", flush=True)
     seen.flush()
     told.flush()
     vectors.with_suffix(".part").rename(vectors)
-
-
-def as_input(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    """(n, side, side, 3) bytes to (n, 3, side, side) from -1 to 1, the last axis first in memory."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def _names(data: Path) -> Iterator[tuple[Path, str]]:

@@ -7,6 +7,8 @@ it), and `curve.jsonl`. Twice the same command gives the same weights on the sam
 """
 
 import argparse
+import copy
+import hashlib
 import json
 import math
 import time
@@ -16,13 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from winnow.embeddings.student import DIMENSION, Student
-from winnow.embeddings.training.crops import Crops, as_input, crops_of
+from winnow.embeddings.student import DIMENSION, Student, as_input, fused
+from winnow.embeddings.training.crops import Crops, crops_of
 
 _BATCH: Final = 128
 _RATE: Final = 2e-3
@@ -176,6 +179,15 @@ def main() -> None:
     if (asked.work / "checkpoint.pt").exists():
         run.load(asked.work / "checkpoint.pt")
     run.train(asked.work)
+    _ship(run.average.module, asked.work / "winnow-64.safetensors")
+
+
+def _ship(student: nn.Module, path: Path) -> None:
+    """The averaged weights as the package carries them: folded, in half precision; and the hash the encoder pins."""
+    network = fused(copy.deepcopy(student).eval())
+    halves = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(halves, path)
+    print(f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}", flush=True)
 
 
 if __name__ == "__main__":
