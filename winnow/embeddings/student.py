@@ -68,7 +68,10 @@ class _Depthwise(nn.Module):
             _convolution(channels, inside, 1, 1), _convolution(inside, inside, 3, stride, groups=inside)
         )
         self.weigh = nn.Sequential(
-            nn.Conv2d(inside, inside // 8, 1), nn.ReLU(inplace=True), nn.Conv2d(inside // 8, inside, 1), nn.Hardsigmoid()
+            nn.Conv2d(inside, inside // 8, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inside // 8, inside, 1),
+            nn.Hardsigmoid(),
         )
         self.after = _convolution(inside, out, 1, 1, activate=False)
         self.residual = stride == 1 and channels == out

@@ -179,10 +179,10 @@ def main() -> None:
     if (asked.work / "checkpoint.pt").exists():
         run.load(asked.work / "checkpoint.pt")
     run.train(asked.work)
-    _ship(run.average.module, asked.work / "winnow-64.safetensors")
+    ship(run.average.module, asked.work / "winnow-64.safetensors")
 
 
-def _ship(student: nn.Module, path: Path) -> None:
+def ship(student: nn.Module, path: Path) -> None:
     """The averaged weights as the package carries them: folded, in half precision; and the hash the encoder pins."""
     network = fused(copy.deepcopy(student).eval())
     halves = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The teacher: a MobileNetV2 that others trained, read from plain arrays. It is not shipped; only training looks at it."""
+"""The teacher: a MobileNetV2 that others trained, read from plain arrays. Only training sees it; it never ships."""
 
 from pathlib import Path
 from typing import Final
