@@ -31,7 +31,6 @@ _BATCH: Final = 128
 _RATE: Final = 2e-3
 _WARM_UP: Final = 500  # steps
 _DECAY: Final = 0.02
-_AVERAGE: Final = 0.999  # of the weights, over steps: what is kept at the end
 _DETAIL: Final = 256  # principal components that the layer before the last learns
 _HELD_BACK: Final = 2048  # crops that only measure
 _SAVE_EVERY_S: Final = 240.0
@@ -58,9 +57,6 @@ class Run:
         self.targets = _targets(crops.vectors[np.sort(self.order[_HELD_BACK : _HELD_BACK + 40_000])])
         self.student = Student().to(memory_format=torch.channels_last)
         self.detail = nn.Linear(self.student.head.in_features, _DETAIL)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE), use_buffers=True
-        )
         weights = [*self.student.parameters(), *self.detail.parameters()]
         self.optimiser = torch.optim.AdamW(
             [
@@ -103,7 +99,6 @@ class Run:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        self.average.update_parameters(self.student)
         self.step += 1
         return float(coarse.detach()) / len(rows)
 
@@ -115,14 +110,15 @@ class Run:
 
     @torch.inference_mode()
     def left_unsaid(self) -> float:
-        """The share of the first 64 components' variance that the averaged student misses, on crops it never saw."""
-        self.average.eval()
+        """The share of the first 64 components' variance that the student misses, on crops it never saw."""
+        self.student.eval()
         missed = held = 0.0
         for begin in range(0, _HELD_BACK, _BATCH):
             rows = np.sort(self.order[begin : begin + _BATCH])
             wanted = self.targets.of(self.crops.vectors[rows])[:, :DIMENSION]
-            missed += float((self.average(_pictures(self.crops, rows)) - wanted).square().sum())
+            missed += float((self.student(_pictures(self.crops, rows)) - wanted).square().sum())
             held += float(wanted.square().sum())
+        self.student.train()
         return missed / held
 
     def save(self, path: Path) -> None:
@@ -140,7 +136,6 @@ class Run:
         return {
             "student": self.student,
             "detail": self.detail,
-            "average": self.average,
             "optimiser": self.optimiser,
         }
 
@@ -179,11 +174,11 @@ def main() -> None:
     if (asked.work / "checkpoint.pt").exists():
         run.load(asked.work / "checkpoint.pt")
     run.train(asked.work)
-    ship(run.average.module, asked.work / "winnow-64.safetensors")
+    ship(run.student, asked.work / "winnow-64.safetensors")
 
 
 def ship(student: nn.Module, path: Path) -> None:
-    """The averaged weights as the package carries them: folded, in half precision; and the hash the encoder pins."""
+    """The weights as the package carries them: folded, in half precision; and the hash the encoder pins."""
     network = fused(copy.deepcopy(student).eval())
     halves = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     safetensors.torch.save_file(halves, path)
