@@ -74,7 +74,7 @@ def test_it_learns_and_ships_what_it_learned(data, tmp_path):
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert len(curve) == 8
     assert curve[-1]["left_unsaid"] < 0.6 * curve[0]["left_unsaid"]
-    distill.ship(run.average.module, tmp_path / "shipped")
+    distill.ship(run.student, tmp_path / "shipped")
     assert (tmp_path / "shipped").stat().st_size < winnow_64.WEIGHTS.stat().st_size * 1.01
 
 
@@ -89,8 +89,8 @@ def test_killed_after_any_step_it_ends_at_the_same_weights(data, tmp_path):
     cut.save(tmp_path / "cut" / "checkpoint.pt")
     again = trained(data, tmp_path / "cut", 2)
     again.train(tmp_path / "cut")
-    for name, tensor in whole.average.state_dict().items():
-        torch.testing.assert_close(again.average.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    for name, tensor in whole.student.state_dict().items():
+        torch.testing.assert_close(again.student.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
 def test_the_teacher_names_what_it_was_taught(real_pictures):
