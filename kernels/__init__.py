@@ -4,13 +4,26 @@ Every function gives the same bits for any number of threads. `on_progress(done,
 some ten milliseconds, with the GIL held; whatever it raises ends the work, which is how a job is cancelled.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kernels import _adjacency, _coreset  # type: ignore[attr-defined]
+from kernels import _coreset  # type: ignore[attr-defined]
+from kernels.checks import (
+    SLICE_TERMS,
+    Float,
+    KernelError,
+    OnProgress,
+    Positions,
+    check_centres,
+    check_count,
+    check_vectors,
+    rows_a_slice,
+    slices,
+    tell,
+    threads_for,
+)
+from kernels.graphs import adjacency
 from kernels.threads import effective_threads
 
 __all__ = [
@@ -26,17 +39,7 @@ __all__ = [
     "insertion_distances",
 ]
 
-Float = NDArray[np.float32]
-Positions = NDArray[np.int64]
-OnProgress = Callable[[int, int], None]
-
 _BLOCK: Final = 4096  # rows a block, as in _coreset.pyx
-_SLICE_TERMS: Final = 40_000_000  # squared differences one thread sums between two calls of on_progress: 10-20 ms
-_THREAD_TERMS: Final = 1 << 16  # fewer than this are done sooner than a second thread wakes up
-
-
-class KernelError(ValueError):
-    """An argument a kernel refuses, and why."""
 
 
 class Coreset(NamedTuple):
@@ -88,8 +91,8 @@ def coreset_with_cover(
     on_progress: OnProgress | None = None,
 ) -> Coreset:
     """`coreset`, with what `cover` would say of its picks: the same pass over the data knows both."""
-    threads = _threads_for(check_vectors(vectors), n_threads)
-    count = min(_check_count(count), len(vectors))
+    threads = threads_for(check_vectors(vectors), n_threads)
+    count = min(check_count(count), len(vectors))
     if not min_radius >= 0:
         raise KernelError(f"min_radius must be 0 or more, not {min_radius}")
     squared = np.full(len(vectors), np.inf, np.float32)
@@ -108,7 +111,7 @@ def cover(
     A centre is its own nearest. Elsewhere ties go to the lowest rank.
     """
     n = len(check_vectors(vectors))
-    centres = _check_centres(centres, n)
+    centres = check_centres(centres, n)
     if n and not len(centres):
         raise KernelError("there must be at least one centre")
     distance, covered_at = np.zeros(n, np.float32), np.full(n, -1, np.int64)
@@ -123,57 +126,16 @@ def insertion_distances(
     vectors: Float, ranked: Positions, *, n_threads: int = 0, on_progress: OnProgress | None = None
 ) -> Float:
     """Each ranked sample's distance to everything ranked before it; inf for the first."""
-    ranked = _check_centres(ranked, len(check_vectors(vectors)))
+    ranked = check_centres(ranked, len(check_vectors(vectors)))
     return _meet(vectors, ranked, np.arange(len(ranked)), ranked, n_threads, on_progress)[0]
 
 
 def central(vectors: Float, *, n_threads: int = 0) -> int:
     """The sample nearest to the mean, which is summed in float64 in the order of the rows, then rounded to float32."""
-    threads = _threads_for(check_vectors(vectors), n_threads)
+    threads = threads_for(check_vectors(vectors), n_threads)
     if not len(vectors):
         raise KernelError("an empty set has no centre")
     return _central(vectors, threads)
-
-
-def adjacency(
-    vectors: Float,
-    keep: int,
-    *,
-    max_edge: float | None = None,
-    n_threads: int = 0,
-    on_progress: OnProgress | None = None,
-) -> tuple[Positions, Positions, Float]:
-    """Remove one end of the shortest edge, again and again, until `keep` remain or no edge is shorter than `max_edge`.
-
-    Of the two ends the one goes whose next-nearest neighbour is closer; on a tie the larger position. Returns, in
-    order of removal, the removed, the partner that stayed, and the length of their edge, which never falls. The last
-    sample has no edge, so one stays even if `keep` is 0.
-    """
-    threads = _threads_for(check_vectors(vectors), n_threads)
-    if not (max_edge is None or max_edge >= 0):
-        raise KernelError(f"max_edge must be 0 or more, not {max_edge}")
-    count = max(0, len(vectors) - max(1, _check_count(keep)))
-    removed, partner = np.empty((2, count), np.int64)
-    squared = np.empty(count, np.float32)
-    made = 0
-    if count:
-        until = np.inf if max_edge is None else float(max_edge)
-        made = _remove_all(vectors, threads, until, removed, partner, squared, on_progress)
-    return removed[:made].copy(), partner[:made].copy(), np.sqrt(squared[:made])
-
-
-def check_vectors(vectors: Float, *, width: int | None = None, name: str = "vectors") -> Float:
-    """The vectors themselves, if every kernel can take them: finite, C-contiguous float32 `(n, d)`, d > 0."""
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
-        raise KernelError(f"{name} must be a two-dimensional float32 array")
-    if not vectors.flags.c_contiguous or not vectors.flags.aligned or not vectors.dtype.isnative:
-        raise KernelError(f"{name} must be C-contiguous in native byte order; pass numpy.ascontiguousarray({name})")
-    if vectors.shape[1] == 0 or (width is not None and vectors.shape[1] != width):
-        raise KernelError(f"{name} must be {width or 'at least 1'} wide, not {vectors.shape[1]}")
-    if len(vectors) >= 2**31:
-        raise KernelError(f"{name} must have fewer than {2**31} rows")
-    _check_finite(vectors, name)
-    return vectors
 
 
 # --- coreset -----------------------------------------------------------------------------------------
@@ -182,10 +144,10 @@ def check_vectors(vectors: Float, *, width: int | None = None, name: str = "vect
 def _lower_to_pool(
     vectors: Float, pool: Float, squared: Float, threads: int, on_progress: OnProgress | None, count: int
 ) -> None:
-    step = _rows_a_slice(vectors, threads)
-    for begin, end in _slices(len(pool), step):
+    step = rows_a_slice(vectors, threads)
+    for begin, end in slices(len(pool), step):
         _coreset.lower(vectors, pool[begin:end], squared, threads)
-        _tell(on_progress, 0, count)
+        tell(on_progress, 0, count)
 
 
 def _first_pick(vectors: Float, squared: Float, has_pool: bool, start: int | None, threads: int) -> int:
@@ -198,7 +160,7 @@ def _first_pick(vectors: Float, squared: Float, has_pool: bool, start: int | Non
 
 def _central(vectors: Float, threads: int) -> int:
     total = np.zeros(vectors.shape[1], np.float64)
-    for begin, end in _slices(len(vectors), max(1, _SLICE_TERMS // vectors.shape[1])):
+    for begin, end in slices(len(vectors), max(1, SLICE_TERMS // vectors.shape[1])):
         _coreset.add_rows(vectors, begin, end, total)
     mean = (total / len(vectors)).astype(np.float32)
     squared = np.empty(len(vectors), np.float32)
@@ -220,11 +182,11 @@ def _pick_all(
     blocks = -(-len(vectors) // _BLOCK)
     work = np.empty(blocks, np.float32), np.empty(blocks, np.int64)
     made = 0
-    for _, end in _slices(count, _rows_a_slice(vectors, threads)):
+    for _, end in slices(count, rows_a_slice(vectors, threads)):
         made, first = _coreset.pick(
             vectors, squared, rank, first, made, end, stop_at, positions, insertion, *work, threads
         )
-        _tell(on_progress, made, count)
+        tell(on_progress, made, count)
         if made < end:
             break
     covered = rank >= 0
@@ -242,100 +204,10 @@ def _meet(
     on_progress: OnProgress | None,
 ) -> tuple[Float, Positions]:
     """Of each sample, the distance to the nearest among its first `limits` centres, and that one's rank."""
-    threads = _threads_for(vectors, n_threads)
+    threads = threads_for(vectors, n_threads)
     squared, rank = np.empty(len(samples), np.float32), np.empty(len(samples), np.int64)
-    step = max(threads, threads * _SLICE_TERMS // max(1, len(centres) * vectors.shape[1]))
-    for begin, end in _slices(len(samples), step):
+    step = max(threads, threads * SLICE_TERMS // max(1, len(centres) * vectors.shape[1]))
+    for begin, end in slices(len(samples), step):
         _coreset.cover(vectors, samples, limits, centres, begin, end, squared, rank, threads)
-        _tell(on_progress, end, len(samples))
+        tell(on_progress, end, len(samples))
     return np.sqrt(squared), rank
-
-
-# --- adjacency ---------------------------------------------------------------------------------------
-
-
-def _remove_all(
-    vectors: Float,
-    threads: int,
-    until: float,
-    removed: Positions,
-    partner: Positions,
-    squared: Float,
-    on_progress: OnProgress | None,
-) -> int:
-    """Progress counts the samples whose lists are made, then the removals."""
-    n, count = len(vectors), len(removed)
-    graph = _adjacency.Graph(vectors, threads)
-    rows = np.arange(n, dtype=np.int32)
-    for linked in _link(graph, vectors, rows, threads):
-        _tell(on_progress, linked, n + count)
-    graph.offer_all()
-    made, why = 0, _adjacency.FILLED
-    while made < count and why != _adjacency.LONG_ENOUGH:
-        made, why = graph.remove(made, min(made + _BLOCK, count), until, removed, partner, squared)
-        _tell(on_progress, n + made, n + count)
-        if why == _adjacency.SHORT_LIST:
-            short = rows[: graph.short_lists(rows)]
-            for _ in _link(graph, vectors, short, threads):
-                _tell(on_progress, n + made, n + count)
-    return made
-
-
-def _link(graph: Any, vectors: Float, rows: NDArray[np.int32], threads: int) -> Iterator[int]:
-    step = max(threads, threads * _SLICE_TERMS // (graph.alive_now * vectors.shape[1]))
-    for begin, end in _slices(len(rows), step):
-        graph.link(rows, begin, end)
-        yield end
-
-
-# --- arguments and slices ----------------------------------------------------------------------------
-
-
-def _threads_for(vectors: Float, n_threads: int) -> int:
-    if n_threads < 0:
-        raise KernelError(f"n_threads must be 0 (automatic) or positive, not {n_threads}")
-    return effective_threads(n_threads) if vectors.size >= _THREAD_TERMS else 1
-
-
-def _rows_a_slice(vectors: Float, threads: int) -> int:
-    """How many vectors may meet all the others in one slice of work."""
-    return max(1, threads * _SLICE_TERMS // max(1, vectors.size))
-
-
-def _slices(total: int, step: int) -> Iterator[tuple[int, int]]:
-    for begin in range(0, total, step):
-        yield begin, min(begin + step, total)
-
-
-def _tell(on_progress: OnProgress | None, done: int, total: int) -> None:
-    if on_progress is not None:
-        on_progress(done, total)
-
-
-def _check_count(count: int) -> int:
-    if count < 0:
-        raise KernelError(f"a count must be 0 or more, not {count}")
-    return count
-
-
-def _check_centres(centres: Positions, n: int) -> Positions:
-    checked = np.asarray(centres)
-    if checked.ndim != 1 or (len(checked) and not np.issubdtype(checked.dtype, np.integer)):
-        raise KernelError("centres must be a one-dimensional array of positions")
-    checked = np.ascontiguousarray(checked, np.int64)
-    if len(checked) and (checked.min() < 0 or checked.max() >= n):
-        raise KernelError(f"centres must be positions from 0 to {n - 1}")
-    if len(np.unique(checked)) < len(checked):
-        raise KernelError("centres must not repeat")
-    return checked
-
-
-def _check_finite(vectors: Float, name: str) -> None:
-    bad: list[int] = []
-    for begin, end in _slices(len(vectors), max(1, (1 << 22) // vectors.shape[1])):
-        rows = vectors[begin:end]
-        if not np.isfinite(rows).all():
-            bad += (begin + np.flatnonzero(~np.isfinite(rows).all(axis=1))).tolist()
-    if bad:
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise KernelError(f"{name} must be finite; rows {', '.join(map(str, bad[:5]))}{more} are not")
