@@ -23,12 +23,22 @@ from kernels.checks import (
     tell,
     threads_for,
 )
-from kernels.graphs import adjacency
+from kernels.graphs import (
+    NeighborGraph,
+    PathCoreset,
+    adjacency,
+    geodesic_coreset,
+    knn,
+    neighbor_graph,
+    path_adjacency,
+)
 from kernels.threads import effective_threads
 
 __all__ = [
     "Coreset",
     "KernelError",
+    "NeighborGraph",
+    "PathCoreset",
     "adjacency",
     "central",
     "check_vectors",
@@ -36,7 +46,11 @@ __all__ = [
     "coreset_with_cover",
     "cover",
     "effective_threads",
+    "geodesic_coreset",
     "insertion_distances",
+    "knn",
+    "neighbor_graph",
+    "path_adjacency",
 ]
 
 _BLOCK: Final = 4096  # rows a block, as in _coreset.pyx

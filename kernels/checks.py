@@ -55,6 +55,11 @@ def tell(on_progress: OnProgress | None, done: int, total: int) -> None:
         on_progress(done, total)
 
 
+def part(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """What a part of the work may call: its steps count on from those done before it."""
+    return None if on_progress is None else lambda done, _: on_progress(before + done, total)
+
+
 def check_count(count: int) -> int:
     if count < 0:
         raise KernelError(f"a count must be 0 or more, not {count}")
