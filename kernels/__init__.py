@@ -29,6 +29,7 @@ from kernels.graphs import (
     adjacency,
     geodesic_coreset,
     knn,
+    nearest_of,
     neighbor_graph,
     path_adjacency,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "geodesic_coreset",
     "insertion_distances",
     "knn",
+    "nearest_of",
     "neighbor_graph",
     "path_adjacency",
 ]

@@ -13,6 +13,7 @@ from kernels.checks import (
     KernelError,
     OnProgress,
     Positions,
+    check_centres,
     check_count,
     check_vectors,
     part,
@@ -46,15 +47,41 @@ class PathCoreset(NamedTuple):
 
 
 def knn(
-    vectors: Float, k: int, *, n_threads: int = 0, on_progress: OnProgress | None = None
+    vectors: Float,
+    k: int,
+    *,
+    rows: Positions | None = None,
+    n_threads: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Float, Positions]:
     """Every sample's k nearest others (all, if they are fewer), exactly: distances and positions, both `(n, k)`.
 
-    Nearest first; ties go to the lowest position.
+    Nearest first; ties go to the lowest position. With `rows`, the neighbours of these samples only.
     """
-    threads = threads_for(check_vectors(vectors), n_threads)
-    squared, others = _nearest(vectors, min(check_count(k), max(0, len(vectors) - 1)), threads, on_progress)
+    n = len(check_vectors(vectors))
+    threads = threads_for(vectors, n_threads)
+    asked = np.arange(n) if rows is None else check_centres(rows, n)
+    squared, others = _nearest(vectors, asked, min(check_count(k), max(0, n - 1)), threads, on_progress)
     return np.sqrt(squared), others.astype(np.int64)
+
+
+def nearest_of(
+    vectors: Float, rows: Positions, candidates: Positions, k: int, *, n_threads: int = 0
+) -> tuple[Float, Positions]:
+    """The k nearest of each row's candidates `(m, c)`, itself aside; -1 at inf where they are fewer.
+
+    A candidate below 0 is nobody. Candidates must not repeat within a row; ties go to the lowest position.
+    """
+    n = len(check_vectors(vectors))
+    rows = check_centres(rows, n)
+    others = np.ascontiguousarray(candidates, np.int64)
+    if others.ndim != 2 or len(others) != len(rows) or (others.size and others.max() >= n):
+        raise KernelError(f"candidates must be a row for each row, of positions below {n}")
+    others = np.where((others == rows[:, None]) | (others < 0), -1, others)
+    squared = np.empty(others.shape, np.float32)
+    _neighbors.distances(vectors, rows, others, squared, threads_for(vectors, n_threads))
+    order = np.lexsort((np.where(others < 0, n, others), squared))[:, : check_count(k)]
+    return np.sqrt(np.take_along_axis(squared, order, 1)), np.take_along_axis(others, order, 1)
 
 
 def neighbor_graph(
@@ -196,13 +223,14 @@ def check_graph(graph: NeighborGraph) -> int:
 # --- neighbours --------------------------------------------------------------------------------------
 
 
-def _nearest(vectors: Float, k: int, threads: int, on_progress: OnProgress | None) -> tuple[Float, NDArray[np.int32]]:
-    n = len(vectors)
-    squared, others = np.empty((n, k), np.float32), np.empty((n, k), np.int32)
+def _nearest(
+    vectors: Float, rows: Positions, k: int, threads: int, on_progress: OnProgress | None
+) -> tuple[Float, NDArray[np.int32]]:
+    squared, others = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.int32)
     if k:
-        for begin, end in slices(n, rows_a_slice(vectors, threads)):
-            _neighbors.nearest(vectors, begin, end, others, squared, threads)
-            tell(on_progress, end, n)
+        for begin, end in slices(len(rows), rows_a_slice(vectors, threads)):
+            _neighbors.nearest(vectors, rows, begin, end, others, squared, threads)
+            tell(on_progress, end, len(rows))
     return squared, others
 
 

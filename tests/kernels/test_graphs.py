@@ -133,6 +133,9 @@ GRAPH = kernels.neighbor_graph(np.arange(6, dtype=np.float32)[:, None], 1)
         (lambda: kernels.adjacency(cloud(5, 2) * np.float32(np.nan), 1, graph="local"), "finite"),
         (lambda: kernels.knn(cloud(5, 2), -1), "count"),
         (lambda: kernels.knn(cloud(5, 2).astype(np.float64), 2), "float32"),
+        (lambda: kernels.knn(cloud(5, 2), 2, rows=np.array([5])), "positions"),
+        (lambda: kernels.nearest_of(cloud(5, 2), np.array([0]), np.array([[5]]), 1), "candidates"),
+        (lambda: kernels.nearest_of(cloud(5, 2), np.array([0]), np.array([1]), 1), "candidates"),
         (lambda: kernels.geodesic_coreset(GRAPH, -1), "count"),
         (lambda: kernels.geodesic_coreset(GRAPH, 2, start=6), "start"),
         (lambda: kernels.geodesic_coreset(GRAPH, 2, min_radius=float("nan")), "min_radius"),
@@ -179,3 +182,24 @@ def test_progress_rises_to_its_total(keep):
     kernels.adjacency(cloud(300, 3), keep, graph="local", on_progress=lambda *told: seen.append(told))
     assert seen == sorted(seen)
     assert {total for _, total in seen} == {seen[-1][0]}
+
+
+def test_neighbours_of_some_rows_are_those_rows_of_all():
+    vectors = cloud(300, 5)
+    rows = np.array([7, 299, 0, 41])
+    same(kernels.knn(vectors, 6, rows=rows), [part[rows] for part in kernels.knn(vectors, 6)])
+
+
+@given(matrices(), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_the_nearest_of_all_candidates_in_any_order_are_the_nearest(vectors, k, seed):
+    n = len(vectors)
+    k = min(k, n - 1)
+    everyone = np.random.default_rng(seed).permuted(np.tile(np.arange(-1, n), (n, 1)), axis=1)
+    same(kernels.nearest_of(vectors, np.arange(n), everyone, k), reference.knn(vectors, k))
+
+
+def test_too_few_candidates_leave_places_for_nobody():
+    distances, others = kernels.nearest_of(cloud(5, 2), np.array([0, 1]), np.array([[0, -1], [3, 1]]), 2)
+    assert others.tolist() == [[-1, -1], [3, -1]]
+    assert np.isinf(distances).tolist() == [[True, True], [False, True]]
