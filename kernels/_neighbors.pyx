@@ -1,30 +1,95 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The loop of nearest neighbours: samples in tiles meet all the others in chunks, and keep the nearest."""
+"""The index of nearest neighbours, as `_alive.hpp` has it, over numpy's memory and without the interpreter's lock."""
 
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
-from kernels._distances cimport winnow_squared_distance, winnow_squared_distance_below
+import numpy as np
 
-cdef enum:
-    TILE = 8    # samples that meet the others together, while these lie in the first cache
-    CHUNK = 64  # of the others
+from kernels._distances cimport winnow_squared_distance
+
+
+cdef class Index:
+    """Some members of the vectors, to be asked for their nearest. First `split` until done, `lay_out`, `fill` all."""
+
+    def __cinit__(self, const float[:, ::1] vectors, const int[::1] members):
+        cdef vector[int] all
+        if members.shape[0]:
+            all.assign(&members[0], &members[0] + members.shape[0])
+        self.vectors = vectors  # kept, as the buckets point into them
+        self.size = members.shape[0]
+        self.buckets = new Buckets(&vectors[0, 0], vectors.shape[0], vectors.shape[1], all)
+
+    def __dealloc__(self):
+        del self.buckets
+
+    def split(self, int n_threads):
+        """Go on with the cutting, for one level of the tree. Whether there is more to do."""
+        cdef bool more
+        with nogil:
+            more = self.buckets.split(n_threads)
+        return more
+
+    def lay_out(self):
+        """How many buckets there are to be filled."""
+        return self.buckets.lay_out()
+
+    def fill(self, int64_t start, int64_t stop, int n_threads):
+        cdef int64_t bucket
+        for bucket in prange(start, stop, num_threads=n_threads, schedule="dynamic", nogil=True):
+            self.buckets.fill(bucket)
+
+    def sorted(self, const int[::1] rows):
+        """How to order members so that those of one bucket follow each other."""
+        slots = np.empty(rows.shape[0], np.int64)
+        cdef int64_t[::1] written = slots
+        cdef Py_ssize_t at
+        for at in range(rows.shape[0]):
+            written[at] = self.buckets.slot_of(rows[at])
+        return np.argsort(slots)
+
+    def groups(self, const int[::1] rows):
+        """Where to cut members in that order into groups to be asked together: (groups + 1,)."""
+        return np.array(self.buckets.groups(&rows[0], rows.shape[0]), np.int64)
 
 
 def nearest(
-    const float[:, ::1] vectors,  # IN  (n, d)
-    const long long[::1] rows,    # IN  (m,) samples asked for
-    Py_ssize_t start,             # IN  those at start to stop, now
-    Py_ssize_t stop,
-    int[:, ::1] other,            # OUT (m, k), k < n: nearest first, then lowest
-    float[:, ::1] squared,        # OUT (m, k)
+    Index index,
+    const int[::1] rows,        # IN  (m,) members, sorted
+    const int[::1] places,      # IN  (m,) where their lists go
+    const int64_t[::1] groups,  # IN  (g + 1,) where the rows of each group start
+    int64_t start,              # IN  groups start to stop are asked for
+    int64_t stop,
+    int[:, ::1] other,          # OUT (places, k) nearest first, then lowest; -1 where there are fewer
+    float[:, ::1] squared,      # OUT (places, k)
     int n_threads,
 ):
-    cdef Py_ssize_t size = min(<Py_ssize_t>TILE, (stop - start + n_threads - 1) // n_threads)
-    cdef Py_ssize_t tiles = (stop - start + size - 1) // size, t
-    for t in prange(tiles, num_threads=n_threads, schedule="dynamic", nogil=True):
-        _tile(vectors, rows, start + t * size, min(start + (t + 1) * size, stop), other, squared)
+    cdef int64_t g
+    entries = np.empty(other.shape[0], np.int32)
+    cdef int[::1] found = entries
+    for g in prange(start, stop, num_threads=n_threads, schedule="dynamic", nogil=True):
+        find(index.buckets[0], &rows[groups[g]], &places[groups[g]], groups[g + 1] - groups[g], <int>other.shape[1],
+             False, &other[0, 0], &squared[0, 0], &found[0])
+
+
+def digests(const float[:, ::1] vectors, uint64_t[::1] digest):
+    """Write a number for each vector to `digest` (n,): equal for equal vectors, different for most others."""
+    cdef Py_ssize_t i, j
+    cdef uint64_t sum
+    cdef uint32_t bits
+    cdef float value
+    with nogil:
+        for i in range(vectors.shape[0]):
+            sum = 0
+            for j in range(vectors.shape[1]):
+                value = vectors[i, j] + <float>0.0  # -0.0 becomes 0.0
+                memcpy(&bits, &value, sizeof(bits))
+                sum = (sum ^ bits) * <uint64_t>0x9E3779B97F4A7C15
+                sum ^= sum >> 29
+            digest[i] = sum
 
 
 def distances(
@@ -40,42 +105,3 @@ def distances(
         for place in range(other.shape[1]):
             squared[at, place] = INFINITY if other[at, place] < 0 else winnow_squared_distance(
                 &vectors[rows[at], 0], &vectors[other[at, place], 0], vectors.shape[1])
-
-
-cdef void _tile(
-    const float[:, ::1] vectors, const long long[::1] rows, Py_ssize_t start, Py_ssize_t stop,
-    int[:, ::1] other, float[:, ::1] squared,
-) noexcept nogil:
-    cdef Py_ssize_t n = vectors.shape[0], chunk, at
-    for at in range(start, stop):
-        squared[at, :] = INFINITY
-        other[at, :] = -1
-    for chunk in range((n + CHUNK - 1) // CHUNK):
-        for at in range(start, stop):
-            _meet(vectors, rows[at], chunk * CHUNK, min((chunk + 1) * CHUNK, n), at, other, squared)
-
-
-cdef void _meet(
-    const float[:, ::1] vectors, Py_ssize_t i, Py_ssize_t first, Py_ssize_t end,
-    Py_ssize_t at, int[:, ::1] other, float[:, ::1] squared,
-) noexcept nogil:
-    """Show i some others, in rising position, so that ties go to the lower."""
-    cdef Py_ssize_t last = other.shape[1] - 1, j
-    cdef float distance
-    for j in range(first, end):
-        if j == i:
-            continue
-        distance = winnow_squared_distance_below(&vectors[i, 0], &vectors[j, 0], vectors.shape[1], squared[at, last])
-        if distance < squared[at, last] or other[at, last] < 0:
-            _insert(at, <int>j, distance, other, squared)
-
-
-cdef void _insert(Py_ssize_t i, int j, float distance, int[:, ::1] other, float[:, ::1] squared) noexcept nogil:
-    """One step of an insertion sort; the last falls out. An empty place counts as farther than anything."""
-    cdef Py_ssize_t at = other.shape[1] - 1
-    while at > 0 and (squared[i, at - 1] > distance or other[i, at - 1] < 0):
-        squared[i, at] = squared[i, at - 1]
-        other[i, at] = other[i, at - 1]
-        at -= 1
-    squared[i, at] = distance
-    other[i, at] = j

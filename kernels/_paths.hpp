@@ -162,7 +162,7 @@ class PathAdjacency {
                 insert(list, {length, at});
             search.pass(graph_, length, at);
         }
-        whole_[i] = 1; // whoever it does not name cannot be reached
+        whole_[i] = list.size() < KEPT; // whoever a list with room to spare does not name cannot be reached
     }
 
     /* They come in order of length; not always of position, as a tiny edge may be lost in the rounding of a long path. */

@@ -1,6 +1,6 @@
 """Graphs over the samples: who lies nearest to whom, and what is left when the closest are thinned out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from kernels import _adjacency, _neighbors, _paths  # type: ignore[attr-defined]
 from kernels.checks import (
-    SLICE_TERMS,
     Float,
     KernelError,
     OnProgress,
@@ -17,15 +16,18 @@ from kernels.checks import (
     check_count,
     check_vectors,
     part,
-    rows_a_slice,
     slices,
     tell,
     threads_for,
 )
 from kernels.threads import effective_threads
 
-_REMOVALS: Final = 4096  # between two calls of on_progress
-_SEARCHES: Final = 4096  # likewise
+# Between two calls of on_progress, some ten milliseconds:
+_REMOVALS: Final = 4096
+_SEARCHES: Final = 4096
+_GROUPS: Final = 4  # of neighbour queries, a thread
+_LEAF: Final = 512  # samples in a bucket, at most
+_BUCKETS_VALUES: Final = 1 << 21  # coordinates of samples put into buckets, a thread
 
 
 class NeighborGraph(NamedTuple):
@@ -133,13 +135,7 @@ def adjacency(
         paths = neighbor_graph(vectors, neighbors, n_threads=threads, on_progress=part(on_progress, 0, total))
         tell_on = part(on_progress, len(vectors), total)
         return path_adjacency(paths, keep, max_edge=max_edge, n_threads=threads, on_progress=tell_on)
-    removed, partner = np.empty((2, count), np.int64)
-    squared = np.empty(count, np.float32)
-    made = 0
-    if count:
-        until = np.inf if max_edge is None else float(max_edge)
-        made = _remove_all(vectors, threads, until, removed, partner, squared, on_progress)
-    return removed[:made].copy(), partner[:made].copy(), np.sqrt(squared[:made])
+    return _complete_adjacency(vectors, count, max_edge, threads, on_progress)
 
 
 def path_adjacency(
@@ -223,14 +219,32 @@ def check_graph(graph: NeighborGraph) -> int:
 # --- neighbours --------------------------------------------------------------------------------------
 
 
+def _index(vectors: Float, members: NDArray[np.int32], threads: int, tick: Callable[[], None]) -> Any:
+    """An index of these members; calls `tick` between slices of work."""
+    index = _neighbors.Index(vectors, members)
+    while index.split(threads):
+        tick()
+    step = max(threads, threads * _BUCKETS_VALUES // (_LEAF * vectors.shape[1]))
+    for begin, end in slices(index.lay_out(), step):
+        index.fill(begin, end, threads)
+        tick()
+    return index
+
+
 def _nearest(
     vectors: Float, rows: Positions, k: int, threads: int, on_progress: OnProgress | None
 ) -> tuple[Float, NDArray[np.int32]]:
-    squared, others = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.int32)
-    if k:
-        for begin, end in slices(len(rows), rows_a_slice(vectors, threads)):
-            _neighbors.nearest(vectors, rows, begin, end, others, squared, threads)
-            tell(on_progress, end, len(rows))
+    m, n = len(rows), len(vectors)
+    squared, others = np.empty((m, k), np.float32), np.empty((m, k), np.int32)
+    if not (k and m):
+        return squared, others
+    index = _index(vectors, np.arange(n, dtype=np.int32), threads, lambda: tell(on_progress, 0, m))
+    order = index.sorted(rows.astype(np.int32)).astype(np.int32)
+    asked = rows.astype(np.int32)[order]
+    groups = index.groups(asked)
+    for begin, end in slices(len(groups) - 1, _GROUPS * threads):
+        _neighbors.nearest(index, asked, order, groups, begin, end, others, squared, threads)
+        tell(on_progress, int(groups[end]), m)
     return squared, others
 
 
@@ -324,35 +338,83 @@ def _contracted(graph: NeighborGraph, lowest: Positions) -> NeighborGraph:
 # --- adjacency over the complete graph ---------------------------------------------------------------
 
 
+def _complete_adjacency(
+    vectors: Float, room: int, max_edge: float | None, threads: int, on_progress: OnProgress | None
+) -> _Removals:
+    """Equal vectors first, as what lies at zero over paths; then one sample for each."""
+    if not room:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    lowest = _lowest_equal(vectors)
+    same = _remove_same(lowest, room, max_edge)
+    living = np.flatnonzero(lowest == np.arange(len(vectors))).astype(np.int32)
+    rest = _remove_all(vectors, living, room - len(same[0]), max_edge, threads, on_progress)
+    if rest is None:  # different vectors whose distance underflows: they are no group, so none is drawn together
+        living = np.arange(len(vectors), dtype=np.int32)
+        return _remove_all(vectors, living, room, max_edge, threads, on_progress)  # type: ignore[return-value]
+    removed, partner, edge = (np.concatenate(column) for column in zip(same, rest, strict=True))
+    return removed, partner, edge
+
+
 def _remove_all(
     vectors: Float,
+    living: NDArray[np.int32],
+    room: int,
+    max_edge: float | None,
     threads: int,
-    until: float,
-    removed: Positions,
-    partner: Positions,
-    squared: Float,
     on_progress: OnProgress | None,
-) -> int:
-    """Progress counts the samples whose lists are made, then the removals."""
-    n, count = len(vectors), len(removed)
-    graph = _adjacency.Graph(vectors, threads)
-    rows = np.arange(n, dtype=np.int32)
-    for linked in _link(graph, vectors, rows, threads):
-        tell(on_progress, linked, n + count)
+) -> _Removals | None:
+    """Progress counts the samples whose lists are made, then the removals. None where two lie at distance zero."""
+    n, total = len(living), len(living) + room
+    removed, partner, squared = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float32)
+    graph = _adjacency.Graph(len(vectors), living, threads)
+    index = _index(vectors, living, threads, lambda: tell(on_progress, 0, total))
+    for linked in _link(graph, index, living, threads):
+        tell(on_progress, linked, total)
+    if len(living) < len(vectors) and graph.any_at_zero():
+        return None
     graph.offer_all()
     made, why = 0, _adjacency.FILLED
-    while made < count and why != _adjacency.LONG_ENOUGH:
-        made, why = graph.remove(made, min(made + _REMOVALS, count), until, removed, partner, squared)
-        tell(on_progress, n + made, n + count)
+    until = np.inf if max_edge is None else float(max_edge)
+    while made < room and why != _adjacency.LONG_ENOUGH:
+        made, why = graph.remove(made, min(made + _REMOVALS, room), until, removed, partner, squared)
+        tell(on_progress, n + made, total)
         if why == _adjacency.SHORT_LIST:
-            short = rows[: graph.short_lists(rows)]
-            for _ in _link(graph, vectors, short, threads):
-                tell(on_progress, n + made, n + count)
-    return made
+            index = _link_short(graph, vectors, index, threads, lambda done=n + made: tell(on_progress, done, total))
+    return removed[:made], partner[:made], np.sqrt(squared[:made])
 
 
-def _link(graph: Any, vectors: Float, rows: NDArray[np.int32], threads: int) -> Iterator[int]:
-    step = max(threads, threads * SLICE_TERMS // (graph.alive_now * vectors.shape[1]))
-    for begin, end in slices(len(rows), step):
-        graph.link(rows, begin, end)
-        yield end
+def _link_short(graph: Any, vectors: Float, index: Any, threads: int, tick: Callable[[], None]) -> Any:
+    """Make all short lists anew, in an index without the dead once these are half of it."""
+    short = graph.short_lists()
+    if 2 * graph.alive_now < index.size:
+        index = _index(vectors, graph.living_now(), threads, tick)
+    for _ in _link(graph, index, short, threads):
+        tick()
+    return index
+
+
+def _link(graph: Any, index: Any, rows: NDArray[np.int32], threads: int) -> Iterator[int]:
+    graph.look_in(index)
+    asked = rows[index.sorted(rows)]
+    groups = index.groups(asked)
+    for begin, end in slices(len(groups) - 1, _GROUPS * threads):
+        graph.link(asked, groups, begin, end)
+        yield int(groups[end])
+
+
+def _lowest_equal(vectors: Float) -> Positions:
+    """The first of all samples with the same vector, for each."""
+    n = len(vectors)
+    digests = np.empty(n, np.uint64)
+    _neighbors.digests(vectors, digests)
+    order = np.argsort(digests, kind="stable")
+    first_of_run = np.ones(n, bool)
+    first_of_run[1:] = np.diff(digests[order]) != 0
+    lowest = np.empty(n, np.int64)
+    lowest[order] = order[np.flatnonzero(first_of_run)[np.cumsum(first_of_run) - 1]]
+    others = np.flatnonzero(lowest != np.arange(n))
+    for begin, end in slices(len(others), max(1, (1 << 22) // vectors.shape[1])):
+        some = others[begin:end]
+        differ = some[(vectors[some] != vectors[lowest[some]]).any(axis=1)]
+        lowest[differ] = differ  # two vectors, one digest
+    return lowest
