@@ -14,8 +14,8 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/livez")
-def live() -> dict[str, Any]:
-    """200 where the process answers at all."""
+async def live() -> dict[str, Any]:
+    """200 where the process answers at all; `async`, so that it needs no thread of those that may all be waiting."""
     return {"status": "ok"}
 
 
