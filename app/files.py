@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -45,6 +45,11 @@ def slice_of(path: Path, begin: int, end: int) -> Iterator[bytes]:
         while left > 0 and (piece := file.read(min(_CHUNK_BYTES, left))):
             left -= len(piece)
             yield piece
+
+
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The first piece already read: a file that has just been deleted says so before the answer begins."""
+    return chain([next(pieces, b"")], pieces)
 
 
 # --- prefixes ---------------------------------------------------------------------------------------
