@@ -1,6 +1,7 @@
 """Jobs over HTTP: accepted once, watched, cancelled, deleted, listed page by page."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from app import files
 from winnow.datasets import snapshot
 from winnow.results import Listing
-from winnow.store import datasets, jobs, keys
+from winnow.store import artifacts, datasets, jobs, keys
 from winnow.store.artifacts import Artifacts
 
 
@@ -148,6 +149,15 @@ def test_an_upload_is_sealed_once_complete(api):
     sent = api.http.put(f"/v1/uploads/{upload['id']}", content=b"x" * 3_000_000).json()
     assert (sent["state"], sent["bytes"]) == ("complete", 3_000_000)
     assert api.http.put(f"/v1/uploads/{upload['id']}", content=b"y").status_code == 409
+
+
+def test_an_upload_leaves_the_disk_the_room_that_everything_else_needs(api, monkeypatch):
+    monkeypatch.setattr(artifacts, "_RESERVE_BYTES", shutil.disk_usage(api.settings.data_dir).free)
+    upload = api.http.post("/v1/uploads").json()["links"]["self"]
+    answer = api.http.put(upload, content=b"x" * (3 << 20))
+    assert (answer.status_code, answer.json()["code"]) == (507, "STORAGE_FULL")
+    assert list((api.settings.data_dir / "uploads").iterdir()) == []
+    assert api.http.get(upload).json()["state"] == "open"
 
 
 def test_the_catalogue_names_what_can_be_asked_for(api):

@@ -163,6 +163,13 @@ def test_a2_a_reading_key_changes_nothing(make_api, root):
     assert api.submit(root, **reader).status_code == 403
 
 
+def test_a2_numbers_over_all_tenants_are_for_the_operator(make_api):
+    api = make_api(require_keys=True)
+    given = {"stranger": {}, "tenant": api.key("acme", "read", "write"), "operator": api.key("ops", "admin")}
+    answers = {who: api.http.get("/metrics", headers=headers).status_code for who, headers in given.items()}
+    assert answers == {"stranger": 401, "tenant": 403, "operator": 200}
+
+
 def test_p7_another_tenants_things_look_like_nothing(make_api, root):
     api = make_api(require_keys=True)
     mine, strangers = api.key("acme", "read", "write"), api.key("other", "read", "write")
