@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +20,7 @@ _CHUNK_BYTES: Final = 256 << 10
 _BATCH_ROWS: Final = 16_384
 _BATCH_BYTES: Final = 16 << 20
 _LOOK_ROWS: Final = 256  # of a listing at a time: names may be 64 KiB each
+_CONVERTING: Final = threading.BoundedSemaphore(2)  # groups at a time, tens of megabytes each
 _PAGE_BYTES: Final = 4 << 20  # a page ends here, however many items were asked for
 
 
@@ -82,16 +84,28 @@ def csv_prefix(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def parquet_prefix(path: Path, limit: int) -> Iterator[bytes]:
-    """A table of the first rows, handed on group by group."""
-    source, out = pq.ParquetFile(path), _Handover()
+    """A table of the first rows, handed on group by group: between two of them next to nothing is held."""
+    source, out = pq.ParquetFile(path, memory_map=True), _Handover()
     with pq.ParquetWriter(out, source.schema_arrow, compression="zstd") as writer:
-        for batch in source.iter_batches(_rows_a_batch(source.metadata)) if limit else ():
-            writer.write_batch(batch.slice(0, min(limit, batch.num_rows)))
-            yield out.taken()
-            limit -= min(limit, batch.num_rows)
+        for group in range(source.num_row_groups):
             if not limit:
                 break
+            with _CONVERTING:
+                limit -= _copied(source, group, limit, writer)
+            yield out.taken()
     yield out.taken()
+
+
+def _copied(source: pq.ParquetFile, group: int, limit: int, writer: pq.ParquetWriter) -> int:
+    """How many rows of a group were written: all of them, or the `limit` that were wanted."""
+    copied = 0
+    for batch in source.iter_batches(_rows_a_batch(source.metadata), row_groups=[group]):
+        wanted = batch.slice(0, limit - copied)
+        writer.write_batch(wanted)
+        copied += len(wanted)
+        if copied == limit:
+            break
+    return copied
 
 
 def _rows_a_batch(metadata: Any) -> int:
