@@ -4,8 +4,8 @@ import sys
 
 import uvicorn
 
+from app.http_protocol import guarded
 from app.main import create_app
-from app.protocol import timed
 from winnow import log
 from winnow.errors import WinnowError
 from winnow.settings import Settings
@@ -21,11 +21,9 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        http=timed(settings.header_s),
-        h11_max_incomplete_event_size=64 << 10,
+        http=guarded(settings.header_s),
         timeout_keep_alive=15,
         timeout_graceful_shutdown=5,
-        limit_concurrency=None,
         server_header=False,
         access_log=False,
         log_config=None,

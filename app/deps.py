@@ -1,23 +1,29 @@
 """What endpoints are handed: the service's parts, who asks, and the one 404."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import BackgroundTasks, Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
 from sqlalchemy import Row
 
+from app.metrics import Metrics
 from app.queue import Doorbell
+from app.rates import Buckets
 from app.tokens import Tokens
-from winnow.errors import Forbidden, JobNotFinished, NotFound, RateLimited, Unauthenticated
+from winnow.errors import Forbidden, JobNotFinished, NotFound, Unauthenticated, WinnowError
 from winnow.settings import Settings
 from winnow.store import datasets, jobs, keys
 from winnow.store.artifacts import Artifacts
 from winnow.store.db import Database
 
-_BEARER: Final = re.compile(r"^Bearer +(\S{1,200})$", re.IGNORECASE)
+_BEARER: Final = re.compile(r"^Bearer +(\S{1,200})\Z", re.IGNORECASE)
+_TOUCH_EVERY_S: Final = 60.0
 
 
 @dataclass
@@ -29,8 +35,11 @@ class Parts:
     artifacts: Artifacts
     doorbell: Doorbell
     tokens: Tokens
-    buckets: dict[str, tuple[float, float]] = field(default_factory=dict)  # tenant -> tokens left, when
+    buckets: Buckets
+    metrics: Metrics = field(default_factory=Metrics)
     local: keys.Caller | None = None  # who you are without a key, where none is needed
+    local_lock: threading.Lock = field(default_factory=threading.Lock)
+    touched: dict[str, float] = field(default_factory=dict)  # key prefix -> when its use was last noted
 
 
 def _parts(request: Request) -> Parts:
@@ -40,37 +49,48 @@ def _parts(request: Request) -> Parts:
 
 PartsDep = Annotated[Parts, Depends(_parts)]
 
+# For the API's description only; `_caller` reads the header itself, so that every refusal says the same.
+_scheme = HTTPBearer(auto_error=False, bearerFormat="wn_...", description="An API key. None is needed on loopback.")
 
-def _caller(
-    parts: PartsDep, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-) -> keys.Caller:
-    caller = _identified(parts, authorization)
-    _spend(parts, caller.tenant_id)
+
+def _caller(parts: PartsDep, request: Request, later: BackgroundTasks, _: Annotated[Any, Security(_scheme)]) -> Any:
+    authorization = request.headers.get("authorization")
+    caller = _identified(parts, authorization, later)
+    parts.buckets.spend(caller.tenant_id)
     return caller
 
 
-def _identified(parts: Parts, authorization: str | None) -> keys.Caller:
+def _identified(parts: Parts, authorization: str | None, later: BackgroundTasks) -> keys.Caller:
     if authorization is None and not parts.settings.keys_required:
-        if parts.local is None:
-            with parts.database.begin() as connection:
-                parts.local = keys.local_caller(connection)
-        return parts.local
+        return _local(parts)
     match = _BEARER.match(authorization or "")
     if match is None:
         raise Unauthenticated("give a valid API key as 'Authorization: Bearer wn_...'")
     with parts.database.read() as connection:
-        return keys.authenticate(connection, match[1])
+        caller = keys.authenticate(connection, match[1])
+    _note_use(parts, match[1], later)
+    return caller
 
 
-def _spend(parts: Parts, tenant_id: str) -> None:
-    """A token bucket of one minute's requests a tenant: a burst is fine, a flood is not."""
-    rate = parts.settings.rate_per_minute
-    left, then = parts.buckets.get(tenant_id, (float(rate), time.monotonic()))
-    now = time.monotonic()
-    left = min(float(rate), left + (now - then) * rate / 60)
-    parts.buckets[tenant_id] = (max(0.0, left - 1), now)
-    if left < 1:
-        raise RateLimited(f"more than {rate} requests a minute; wait a little and go on")
+def _local(parts: Parts) -> keys.Caller:
+    with parts.local_lock:
+        if parts.local is None:
+            with parts.database.begin() as connection:
+                parts.local = keys.local_caller(connection)
+        return parts.local
+
+
+def _note_use(parts: Parts, key: str, later: BackgroundTasks) -> None:
+    """Once a minute at most, and after the answer: reading must not wait for a write."""
+    prefix, now = key[:15], time.monotonic()
+    if now - parts.touched.get(prefix, -_TOUCH_EVERY_S) >= _TOUCH_EVERY_S:
+        parts.touched[prefix] = now
+        later.add_task(_touch, parts, key)
+
+
+def _touch(parts: Parts, key: str) -> None:
+    with suppress(WinnowError), parts.database.begin() as connection:
+        keys.touch(connection, key)
 
 
 CallerDep = Annotated[keys.Caller, Depends(_caller)]
@@ -87,6 +107,15 @@ def _needs(scope: str) -> Callable[[keys.Caller], keys.Caller]:
 
 Reader = Annotated[keys.Caller, Depends(_needs("read"))]
 Writer = Annotated[keys.Caller, Depends(_needs("write"))]
+
+
+def _operator(parts: PartsDep, request: Request, later: BackgroundTasks) -> None:
+    """Numbers over all tenants are for who runs the service; where no keys are needed, that is everybody."""
+    if parts.settings.keys_required:
+        _needs("admin")(_caller(parts, request, later, None))
+
+
+Operator = Annotated[None, Depends(_operator)]
 
 JobIdPath = Annotated[str, Path(pattern=r"^job_[0-9a-f]{32}$")]
 DatasetIdPath = Annotated[str, Path(pattern=r"^ds_[0-9a-f]{32}$")]

@@ -1,13 +1,15 @@
 """What the API takes beyond the job spec, and what it answers."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Row
 
+from app.errors import job_problem
 from winnow.spec import (
     ALL_INSIGHTS,
+    SPEC_VERSION,
     DatasetId,
     DatasetSpec,
     EncoderSpec,
@@ -19,9 +21,19 @@ from winnow.spec import (
     Spec,
 )
 
+JOB_REQUEST: Final[dict[str, Any]] = {
+    "dataset": {"name": "yard", "source": {"type": "folder", "path": "/data/yard"}},
+    "selection": {"method": "coreset", "target": {"fraction": 0.1}},
+}
+_COUNTS: Final = dict.fromkeys(("input", "valid", "exact_duplicates", "selected", "quarantined"))
+_DIGESTS: Final = dict.fromkeys(("input", "embedding", "selection"))
+_NO_PROGRESS: Final[dict[str, Any]] = {"fraction": 0.0, "eta_s": None, "stages": []}
+
 
 class JobRequest(Spec):
     """A job spec whose dataset may be given inline, and whose encoder may be left to the kind of dataset."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [JOB_REQUEST]})
 
     dataset_id: DatasetId | None = None
     dataset: DatasetSpec | None = None
@@ -31,6 +43,7 @@ class JobRequest(Spec):
     insights: tuple[InsightName, ...] = Field(ALL_INSIGHTS, strict=False, max_length=16)
     output: Output | None = None
     seed: int = Field(0, ge=0, lt=2**63)
+    spec_version: Literal[1] = SPEC_VERSION
 
     @model_validator(mode="after")
     def _one_dataset(self) -> "JobRequest":
@@ -48,6 +61,7 @@ class JobRequest(Spec):
             insights=self.insights,
             output=self.output,
             seed=self.seed,
+            spec_version=self.spec_version,
         )
 
 
@@ -57,36 +71,35 @@ def moment(seconds: float | None) -> str | None:
 
 
 def job_json(row: Row[Any]) -> dict[str, Any]:
-    """The job object."""
+    """The job object: the same fields in every state, null where nothing is known yet."""
     cancelling = row.state == "running" and row.cancel_requested_at is not None
-    here = f"/v1/jobs/{row.id}"
     return {
         "id": row.id,
         "kind": row.kind,
         "state": "cancelling" if cancelling else row.state,
         "stage": row.stage,
-        "progress": row.progress or {"fraction": 0.0, "eta_s": None, "stages": []},
+        "progress": row.progress or _NO_PROGRESS,
         "dataset_id": row.dataset_id,
         "request": row.spec,
         "attempt": row.attempt,
-        "counts": getattr(row, "result_counts", None),
-        "digests": getattr(row, "result_digests", None),
-        "error": row.error if row.error_code else None,
+        "counts": _COUNTS | (getattr(row, "result_counts", None) or {}),
+        "digests": _DIGESTS | (getattr(row, "result_digests", None) or {}),
+        "error": job_problem(row.error_code, row.error) if row.error_code else None,
         "created_at": moment(row.created_at),
         "started_at": moment(row.started_at),
         "finished_at": moment(row.finished_at),
-        "links": {
-            "self": here,
-            "events": f"{here}/events",
-            "selection": f"{here}/selection",
-            "removed": f"{here}/removed",
-            "manifest": f"{here}/manifest",
-            "cancel": f"{here}:cancel",
-        },
+        "links": _links(row.id),
     }
 
 
+def _links(job_id: str) -> dict[str, str]:
+    here = f"/v1/jobs/{job_id}"
+    parts = ("events", "selection", "removed", "quarantine", "insights", "artifacts", "manifest")
+    return {"self": here, **{part: f"{here}/{part}" for part in parts}, "cancel": f"{here}:cancel"}
+
+
 def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
+    error = row.error or {}
     body = {
         "id": row.id,
         "name": row.name,
@@ -94,7 +107,7 @@ def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
         "state": row.state,
         "counts": row.counts,
         "fingerprint": row.fingerprint,
-        "error": row.error,
+        "error": job_problem(error.get("code", "INTERNAL"), error) if row.error else None,
         "created_at": moment(row.created_at),
         "listed_at": moment(row.listed_at),
         "links": {"self": f"/v1/datasets/{row.id}", "samples": f"/v1/datasets/{row.id}/samples"},

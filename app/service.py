@@ -5,11 +5,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from app.deps import Parts
+from app.estimates import stages_of
 from app.schemas import JobRequest, dataset_json, job_json, upload_json
 from winnow.datasets.allowed import allowed_path, check_source
 from winnow.errors import (
@@ -26,6 +27,11 @@ from winnow.errors import (
 from winnow.spec import DatasetSpec, Source
 from winnow.store import datasets, idempotency, jobs, keys, uploads
 
+_NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
+_MAX_NAME_BYTES: Final = 150  # leaves room for the name the worker copies under before it renames
+
+Act = Callable[[Connection], tuple[int, dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Said:
@@ -36,72 +42,87 @@ class Said:
     replayed: bool = False
 
 
-def once(
-    parts: Parts,
-    caller: keys.Caller,
-    key: str | None,
-    request: Any,
-    act: Callable[[Connection], tuple[int, dict[str, Any]]],
-) -> Said:
-    """Act in one transaction; with a key, act at most once and give the first answer again."""
-    fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    with parts.database.begin() as connection:
-        if key is not None:
-            first = idempotency.find(connection, caller.tenant_id, key, fingerprint)
-            if first is not None:
-                return Said(first.status, first.body, replayed=True)
-        status, body = act(connection)
-        if key is not None and not idempotency.remember(connection, caller.tenant_id, key, fingerprint, status, body):
-            # A twin committed while we worked; leaving by an error takes our own work back.
-            raise RequestInFlight("the first request with this Idempotency-Key has just been served; ask again")
-    return Said(status, body)
+# --- the verbs --------------------------------------------------------------------------------------
 
 
 def open_upload(parts: Parts, caller: keys.Caller, key: str | None) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
         return 201, upload_json(uploads.create(connection, tenant_id=caller.tenant_id))
 
-    return once(parts, caller, key, ["upload"], act)
+    return _once(parts, caller, key, ["upload"], act)
+
+
+def find_upload(parts: Parts, caller: keys.Caller, upload_id: str) -> Any:
+    with parts.database.read() as connection:
+        row = uploads.get(connection, caller.tenant_id, upload_id)
+    if row is None:
+        raise NotFound("there is no such upload")
+    return row
+
+
+def storage_left(parts: Parts, caller: keys.Caller) -> int:
+    with parts.database.read() as connection:
+        return caller.max_bytes - uploads.stored_bytes(connection, caller.tenant_id)
+
+
+def seal_upload(parts: Parts, caller: keys.Caller, upload_id: str, aside: Path, size: int, sha256: str) -> Any:
+    """Whoever seals the row first puts its bytes in place; a later twin finds it sealed and touches nothing."""
+    with parts.database.begin() as connection:
+        if not uploads.complete(connection, upload_id, size_bytes=size, sha256=sha256):
+            raise Conflict("another request has completed this upload")
+        if uploads.stored_bytes(connection, caller.tenant_id) > caller.max_bytes:
+            raise storage_exceeded()
+        aside.replace(parts.artifacts.upload(upload_id))
+        return uploads.get(connection, caller.tenant_id, upload_id)
+
+
+def storage_exceeded() -> QuotaExceeded:
+    return QuotaExceeded("this upload does not fit into the tenant's storage; delete something first")
 
 
 def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: DatasetSpec) -> Said:
     """Name a source and queue its listing."""
 
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        row = _insert_dataset(parts, connection, caller, spec)
+        row = _insert_dataset(connection, caller, spec)
         listing = _queue(parts, connection, caller, kind="list", dataset_id=row.id, spec={})
         return 202, dataset_json(row, listing.id)
 
-    said = once(parts, caller, key, ["dataset", spec.model_dump(mode="json")], act)
+    request = ["dataset", spec.model_dump(mode="json")]
+    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, spec.source))
     parts.doorbell.ring(said.body["job_id"])
     return said
 
 
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        dataset_id, source_type = _dataset_of(parts, connection, caller, request)
+        dataset_id, source_type = _dataset_of(connection, caller, request)
         spec = request.spec_for(dataset_id, source_type).model_dump(mode="json")
         return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
 
-    _check_output(parts, request)
-    said = once(parts, caller, key, ["job", request.model_dump(mode="json")], act)
+    fingerprint = ["job", request.model_dump(mode="json")]
+    said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, request))
     parts.doorbell.ring(said.body["id"])
     return said
 
 
 def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str, Any]:
     """What the job would do and cost; stores nothing."""
-    _check_output(parts, request)
+    _check_job(parts, request)
     counts: dict[str, Any] | None = None
-    if request.dataset is not None:
-        _check_dataset(parts, caller, request.dataset.source)
-        source_type = request.dataset.source.type
-    else:
-        with parts.database.read() as connection:
+    with parts.database.read() as connection:
+        if request.dataset is not None:
+            _check_upload(connection, caller, request.dataset.source)
+            source_type = request.dataset.source.type
+        else:
             row = _dataset_row(connection, caller, request.dataset_id)
-        counts, source_type = row.counts, row.source["type"]
-    spec = request.spec_for(request.dataset_id or "ds_" + "0" * 32, source_type).model_dump(mode="json")
-    return {"valid": True, "request": spec, "counts": counts, "estimate": _estimate(request, counts, source_type)}
+            counts, source_type = row.counts, row.source["type"]
+    spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
+    if request.dataset_id is None:
+        spec["dataset_id"] = None
+    stages = stages_of(request.selection, counts, source_type) if counts is not None else None
+    detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
+    return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
 
 
 def cancel_job(parts: Parts, caller: keys.Caller, job_id: str) -> dict[str, Any]:
@@ -111,7 +132,7 @@ def cancel_job(parts: Parts, caller: keys.Caller, job_id: str) -> dict[str, Any]
     if row is None:
         raise NotFound("there is no such job")
     if state is None:
-        raise JobFinished(f"the job has already {row.state}")
+        raise JobFinished(f"the job has already {row.state}" if row.state != "cancelled" else "the job is cancelled")
     return job_json(row)
 
 
@@ -128,15 +149,62 @@ def delete_job(parts: Parts, caller: keys.Caller, job_id: str) -> None:
         raise Conflict("the job has not ended; cancel it first")
 
 
+# --- once -------------------------------------------------------------------------------------------
+
+
+def _once(
+    parts: Parts,
+    caller: keys.Caller,
+    key: str | None,
+    request: Any,
+    act: Act,
+    check: Callable[[], None] = lambda: None,
+) -> Said:
+    """Act in one transaction; with a key, act at most once and give the first answer again.
+
+    `check` looks at the disk, so it runs outside the transaction, and not at all for a replay.
+    """
+    fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    with parts.database.read() as connection:
+        said = _first_answer(connection, caller, key, fingerprint)
+    if said is not None:
+        return said
+    check()
+    try:
+        return _act_once(parts, caller, key, fingerprint, act)
+    except RequestInFlight:  # the twin has most likely been served by now
+        return _act_once(parts, caller, key, fingerprint, act)
+
+
+def _act_once(parts: Parts, caller: keys.Caller, key: str | None, fingerprint: str, act: Act) -> Said:
+    with parts.database.begin() as connection:
+        said = _first_answer(connection, caller, key, fingerprint)
+        if said is not None:
+            return said
+        status, body = act(connection)
+        if key is not None and not idempotency.remember(connection, caller.tenant_id, key, fingerprint, status, body):
+            # A twin committed while we worked; leaving by an error takes our own work back.
+            raise RequestInFlight("the first request with this Idempotency-Key has just been served; ask again")
+    return Said(status, body)
+
+
+def _first_answer(connection: Connection, caller: keys.Caller, key: str | None, fingerprint: str) -> Said | None:
+    first = idempotency.find(connection, caller.tenant_id, key, fingerprint) if key is not None else None
+    return Said(first.status, first.body, replayed=True) if first is not None else None
+
+
+# --- parts of the verbs -----------------------------------------------------------------------------
+
+
 def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: Any) -> Any:
     if jobs.queued_count(connection, caller.tenant_id) >= caller.max_queued:
         raise QuotaExceeded(f"{caller.max_queued} jobs are waiting already; wait for some to run")
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
+def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
     if request.dataset is not None:
-        row = _insert_dataset(parts, connection, caller, request.dataset)
+        row = _insert_dataset(connection, caller, request.dataset)
     else:
         row = _dataset_row(connection, caller, request.dataset_id)
     return row.id, row.source["type"]
@@ -149,63 +217,57 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
     return row
 
 
-def _insert_dataset(parts: Parts, connection: Connection, caller: keys.Caller, spec: DatasetSpec) -> Any:
-    _check_dataset(parts, caller, spec.source, connection)
+def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec) -> Any:
+    _check_upload(connection, caller, spec.source)
     source = spec.source.model_dump(mode="json")
     return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
 
 
-def _check_dataset(parts: Parts, caller: keys.Caller, source: Source, connection: Connection | None = None) -> None:
-    check_source(source, parts.settings.allow_roots)
+def _check_job(parts: Parts, request: JobRequest) -> None:
+    if request.dataset is not None:
+        _check_dataset(parts, request.dataset.source, "/dataset")
+    if request.output is not None:
+        _check_output(parts, request.output.path)
+
+
+def _check_dataset(parts: Parts, source: Source, place: str = "") -> None:
+    try:
+        check_source(source, parts.settings.allow_roots)
+    except SourceNotAllowed as error:
+        fields = tuple((place + pointer, text) for pointer, text in error.fields)
+        raise SourceNotAllowed(error.detail, fields=fields) from error
+
+
+def _check_upload(connection: Connection, caller: keys.Caller, source: Source) -> None:
     upload_id = getattr(source, "upload_id", None)
     if upload_id is None:
         return
-    if connection is None:
-        with parts.database.read() as reading:
-            upload = uploads.get(reading, caller.tenant_id, upload_id)
-    else:
-        upload = uploads.get(connection, caller.tenant_id, upload_id)
+    upload = uploads.get(connection, caller.tenant_id, upload_id)
     if upload is None or upload.completed_at is None:
         raise InvalidRequest("there is no complete upload of this id", fields=(("/source/upload_id", "not complete"),))
 
 
-def _check_output(parts: Parts, request: JobRequest) -> None:
-    """The folder must not exist, and its parent must lie below an allowed root; links do not help."""
-    if request.output is None:
-        return
-    field = (("/output/path", "not a new folder below an allowed output root"),)
-    path = Path(request.output.path)
+def _check_output(parts: Parts, text: str) -> None:
+    """The folder must not exist, and its parent must really lie below an allowed root; the worker checks again."""
+    fields = (("/output/path", "not a new folder below an allowed output root"),)
+    path = Path(text)
     try:
-        allowed_path(str(path.parent), parts.settings.output_roots)
+        target = allowed_path(str(path.parent), parts.settings.output_roots) / path.name
+        fit, linked, taken = _is_fit(target, text), target.is_symlink(), target.exists()
     except SourceNotAllowed as error:
         detail = "the output folder must lie below a folder the operator has allowed (--output-root)"
-        raise OutputNotAllowed(detail, fields=field) from error
-    if path.name in {"", ".", ".."} or len(path.name.encode("utf-8", "replace")) > 150 or not path.parent.is_dir():
-        raise OutputNotAllowed("the output folder needs a short name and an existing parent", fields=field)
-    if path.is_symlink() or path.exists():
+        raise OutputNotAllowed(detail, fields=fields) from error
+    except OSError as error:  # a part of the path is too long, or closed to us
+        raise OutputNotAllowed("the output folder's place cannot be used", fields=fields) from error
+    if not fit:
+        raise OutputNotAllowed("the output folder needs a short name and an existing parent", fields=fields)
+    if linked:
+        raise OutputNotAllowed("the output folder must not be a link", fields=fields)
+    if taken:
         raise OutputExists("the output folder exists; name a new one")
 
 
-# Measured on two small cores (benchmarks/README.md); a plan is a hint, not a promise.
-_SECONDS_EACH = {"reading": 2e-4, "embedding": 1.5e-3, "writing": 5e-5}
-_BYTES_EACH = 2_000  # listing, vector, explanations
-_BASE_BYTES = 300 << 20
-
-
-def _estimate(request: JobRequest, counts: dict[str, Any] | None, source_type: str) -> dict[str, Any] | None:
-    """Seconds a stage and peak memory, where the dataset has been listed."""
-    if counts is None:
-        return None
-    n = counts["items"]
-    budget = request.selection.target.budget(n)
-    pairs = n * n if request.selection.method == "adjacency" else n * budget
-    seconds = {name: round(each * n, 2) for name, each in _SECONDS_EACH.items()}
-    if source_type == "vectors":
-        seconds["embedding"] = 0.0
-    return {
-        "items": n,
-        "bytes": counts["bytes"],
-        "selected": budget,
-        "seconds": {**seconds, "selecting": round(pairs * 2e-8, 2)},
-        "peak_memory_bytes": _BASE_BYTES + n * _BYTES_EACH,
-    }
+def _is_fit(target: Path, text: str) -> bool:
+    named = target.name not in {"", ".", ".."} and not text.endswith(("/", "/."))
+    short = len(target.name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
+    return named and short and target.parent.is_dir()

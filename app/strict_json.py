@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-_MAX_DIGITS = 400
+_MAX_DIGITS: Final = 400
+_MAX_KEYS: Final = 1000  # of one object: no request of ours has a tenth of it, and each unknown key costs a complaint
 
 
 def parse(body: bytes) -> Any:
@@ -33,6 +34,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands twice in one object")
+    if len(found) > _MAX_KEYS:
+        raise ValueError(f"an object has more than {_MAX_KEYS} keys")
     return found
 
 

@@ -7,12 +7,14 @@ import hmac
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from winnow.errors import InvalidRequest
 
 _SIGNATURE_BYTES: Final = 16
+_SECRET_BYTES: Final = 32
 
 
 class Tokens:
@@ -26,7 +28,11 @@ class Tokens:
         return base64.urlsafe_b64encode(self._signature(purpose, body) + body).decode().rstrip("=")
 
     def read(self, purpose: str, token: str) -> Any:
-        refused = InvalidRequest("this page_token was not given out for this list; start again without one")
+        """The value, if this list gave it out; `purpose` names the list with everything that narrows it."""
+        refused = InvalidRequest(
+            "this page_token was not given out for this list; start again without one",
+            fields=(("/page_token", "not a token of this list"),),
+        )
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
@@ -41,17 +47,19 @@ class Tokens:
 
 
 def load_secret(folder: Path) -> bytes:
-    """The service's secret; the first process to come makes it."""
+    """The service's secret; the first process to come makes it, whole before anybody can see it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "secret.key"
     if not path.exists():
-        aside = folder / f".tmp.secret.{os.getpid()}"
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        try:
+        aside = folder / f".tmp.secret.{os.getpid()}.{secrets.token_hex(4)}"
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
             os.link(aside, path)  # fails where another process was faster: then its secret counts
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
-    return path.read_bytes()
+        aside.unlink()
+    secret = path.read_bytes()
+    if len(secret) < _SECRET_BYTES:
+        raise RuntimeError(f"{path} is damaged; remove it, and a new one is made (old page tokens end with it)")
+    return secret

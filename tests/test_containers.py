@@ -22,13 +22,27 @@ def test_the_compose_file_is_clean_yaml():
     assert found.returncode == 0, found.stdout
 
 
+def test_the_dockerfile_has_no_lint():
+    linter = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if linter is None:
+        pytest.skip("hadolint is not here")
+    found = subprocess.run([linter, "Dockerfile.gpu"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+def compose() -> list[str]:
+    """Compose as a plugin of the docker client, or the older program of its own; neither needs an engine for this."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            asked = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if asked.returncode == 0:
+                return command
+    pytest.skip("neither `docker compose` nor `docker-compose` is here")
+
+
 def test_compose_accepts_the_file():
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("the docker client with its compose plugin is not here")
-    found = subprocess.run(["docker", "compose", "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [*compose(), "-f", "docker-compose.yml", "config", "-q"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Ids = NDArray[np.uint8]  # (n, 32)
 Vectors = NDArray[np.float32]  # (n, d)
 Positions = NDArray[np.int64]  # (k,)
+Distances = NDArray[np.float32]  # (k,)
 
 
 class Reason(StrEnum):

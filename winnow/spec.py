@@ -58,6 +58,10 @@ Source = Annotated[FolderSource | ArchiveSource | VectorsSource, Field(discrimin
 
 
 class DatasetSpec(Spec):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "yard", "source": {"type": "folder", "path": "/data/yard"}}]}
+    )
+
     name: Name = "dataset"
     source: Source
 

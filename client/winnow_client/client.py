@@ -128,7 +128,8 @@ class Client:
         query = {"format": "jsonl"} | ({"limit": limit} if limit is not None else {})
         answer = self._tried(lambda: self._http.get(f"/v1/jobs/{job_id}/selection", params=query))
         known = {field.name for field in fields(SelectedSample)}
-        lines = (json.loads(line) for line in answer.iter_lines())
+        # Not `iter_lines`: it would also break a line within a name, at U+2028 and its like.
+        lines = (json.loads(line) for line in answer.content.split(b"\n") if line)
         return [SelectedSample(**{name: line[name] for name in known}) for line in lines]
 
     def removed(self, job_id: str) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ _POSTGRES_SESSION: Final = (
 )
 _DISK_FULL: Final = "53100"
 _LOCK_TIMEOUT: Final = "55P03"
+_NO_SUCH_TABLE: Final = "42P01"
 
 
 class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -119,6 +120,8 @@ def _our_errors() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable("the database connection was lost; try again") from error
+        if getattr(error.orig, "sqlstate", None) == _NO_SUCH_TABLE:
+            raise _translated(error) from error
         raise
 
 
@@ -128,6 +131,8 @@ def _translated(error: DBAPIError) -> WinnowError:
         return StorageFull("the database's disk is full; free some space and try again")
     if state == _LOCK_TIMEOUT:
         return RequestInFlight("another request holds this row; try again")
+    if state == _NO_SUCH_TABLE or "no such table" in str(error.orig):
+        return Unavailable("the database lacks the schema; run `winnow migrate`")
     return Unavailable("the database does not answer; try again")
 
 

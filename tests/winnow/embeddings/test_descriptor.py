@@ -60,14 +60,13 @@ def test_colour_layout_and_edges_each_do_their_part():
     assert np.abs(across - down).max() > 0.1
 
 
-@given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
-def test_a_little_noise_is_nearer_than_another_picture(seed):
-    one, other = pictures(2, seed)
-    noise = np.random.default_rng(seed).integers(-4, 5, one.shape)
-    noisy = np.clip(one.astype(int) + noise, 0, 255).astype(np.uint8)
-    rows = ENCODER.embed([one, noisy, other])
-    assert np.linalg.norm(rows[0] - rows[1]) < 0.7 * np.linalg.norm(rows[0] - rows[2])
+def test_a_noisy_picture_is_found_again_among_others():
+    originals = pictures(40, 0)
+    noise = np.random.default_rng(0).integers(-4, 5, (40, *originals[0].shape))
+    noisy = [np.clip(one + added, 0, 255).astype(np.uint8) for one, added in zip(originals, noise, strict=True)]
+    rows, seen = ENCODER.embed(originals), ENCODER.embed(noisy)
+    nearest = np.linalg.norm(seen[:, None] - rows[None], axis=2).argmin(axis=1)
+    assert (nearest == np.arange(40)).mean() > 0.95
 
 
 def test_the_table_is_complete():

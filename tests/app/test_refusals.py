@@ -1,0 +1,88 @@
+"""Whatever goes wrong is answered in one form, `application/problem+json`, with a code a program can rely on."""
+
+import pytest
+
+from app.main import create_app
+from winnow.settings import Settings
+from winnow.store import datasets
+
+
+def assert_problem(answer, status, code):
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    body = answer.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert body["detail"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing/here", 404, "NOT_FOUND"),
+        ("GET", "/static/nothing.js", 404, "NOT_FOUND"),
+        ("GET", "/static/%2e%2e/main.py", 404, "NOT_FOUND"),
+        ("PATCH", "/v1/jobs", 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/v1/jobs/job_0", 422, "INVALID_REQUEST"),
+        ("GET", "/v1/jobs/job_" + "0" * 32, 404, "NOT_FOUND"),
+        ("GET", "/v1/datasets/ds_" + "0" * 32 + "/samples", 404, "NOT_FOUND"),
+        ("POST", "/v1/jobs/job_" + "0" * 32 + ":cancel", 404, "NOT_FOUND"),
+    ],
+)
+def test_every_refusal_has_one_form(api, method, path, status, code):
+    assert_problem(api.http.request(method, path), status, code)
+
+
+def test_a_part_outside_the_file_is_refused(api, root):
+    job_id = api.submit(root).json()["id"]
+    api.finish(job_id)
+    answer = api.http.get(f"/v1/jobs/{job_id}/artifacts/selection.txt", headers={"Range": "bytes=9999-"})
+    assert_problem(answer, 416, "RANGE_NOT_SATISFIABLE")
+    assert answer.headers["Content-Range"].startswith("bytes */")
+
+
+def test_what_does_not_fit_is_pointed_at(api, root):
+    body = {
+        "dataset": {"source": {"type": "folder", "path": str(root)}},
+        "selection": {"method": "coreset", "target": {"count": 0}, "metrics": "l2"},
+    }
+    problem = assert_problem(api.http.post("/v1/jobs", json=body), 422, "INVALID_REQUEST")
+    assert {error["pointer"] for error in problem["errors"]} == {"/selection/target/count", "/selection/metrics"}
+
+
+def test_the_body_must_be_json(api):
+    answer = api.http.post("/v1/jobs", content=b"a=b", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert_problem(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def test_a_request_id_is_carried_through_and_a_strange_one_is_not(api):
+    assert api.http.get("/livez", headers={"X-Request-Id": "build-7.42"}).headers["X-Request-Id"] == "build-7.42"
+    assert "evil" not in api.http.get("/livez", headers={"X-Request-Id": "evil id"}).headers["X-Request-Id"]
+
+
+def test_not_ready_before_the_schema_is(tmp_path):
+    from starlette.testclient import TestClient
+
+    app = create_app(Settings(data_dir=tmp_path))
+    with TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False) as http:
+        assert http.get("/livez").status_code == 200
+        assert "migrate" in assert_problem(http.get("/readyz"), 503, "UNAVAILABLE")["detail"]
+
+
+@pytest.mark.parametrize("parent", ["n" * 300, "picture.png", "missing"], ids=["too-long", "a-file", "missing"])
+def test_an_output_folder_whose_place_cannot_be_used_is_refused(api, root, parent):
+    (root / "picture.png").touch()
+    body = {
+        "dataset": {"source": {"type": "folder", "path": str(root)}},
+        "selection": {"method": "random", "target": {"count": 1}},
+        "output": {"path": str(root / parent / "new")},
+    }
+    assert_problem(api.http.post("/v1/jobs", json=body), 422, "OUTPUT_NOT_ALLOWED")
+
+
+def test_a_row_whose_file_is_missing_is_not_found(api, root):
+    """As after a backup restored without its data folder, or in the moment of a deletion."""
+    dataset_id = api.submit(root).json()["dataset_id"]
+    with api.database.begin() as connection:
+        datasets.set_listed(connection, dataset_id, counts={"input": 1}, fingerprint="f", snapshot="gone.parquet")
+    assert_problem(api.http.get(f"/v1/datasets/{dataset_id}/samples"), 404, "NOT_FOUND")
