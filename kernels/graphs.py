@@ -342,7 +342,7 @@ def _complete_adjacency(
     vectors: Float, room: int, max_edge: float | None, threads: int, on_progress: OnProgress | None
 ) -> _Removals:
     """Equal vectors first, as what lies at zero over paths; then one sample for each."""
-    if not room:
+    if not room or max_edge == 0:  # no edge is shorter than 0
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     lowest = _lowest_equal(vectors)
     same = _remove_same(lowest, room, max_edge)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from drawn import matrices
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kernels
@@ -41,6 +41,7 @@ def test_coreset_with_a_pool_a_radius_and_a_start(vectors, pool, count, min_radi
 
 
 @given(matrices(max_rows=30, max_width=20), st.integers(0, 30), st.sampled_from([None, 0.0, 1.0, 2.5]))
+@example(np.zeros((5, 2), np.float32), 1, 0.0)  # one place, and no edge short enough
 @settings(max_examples=150, deadline=None)
 def test_adjacency(vectors, keep, max_edge):
     same(kernels.adjacency(vectors, keep, max_edge=max_edge), reference.adjacency(vectors, keep, max_edge=max_edge))
