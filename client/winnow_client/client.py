@@ -75,6 +75,10 @@ class Client:
     def create_dataset(self, source: dict[str, Any], name: str = "dataset") -> dict[str, Any]:
         return self._post("/v1/datasets", {"name": name, "source": source})
 
+    def dataset(self, dataset_id: str) -> dict[str, Any]:
+        """Its source and its state: `pending` until it is listed, then `ready`, or `failed` with an error."""
+        return self._get(f"/v1/datasets/{dataset_id}")
+
     def submit(self, job: dict[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Queue a job as the API describes it."""
         return self._post("/v1/jobs", job, idempotency_key)
