@@ -19,6 +19,7 @@ import pytest
 from servers import PostgresServer, RedisServer, free_port
 from sqlalchemy import select
 from winnow_client import Client
+from wire import Wire
 
 from winnow.store import keys, migrate
 from winnow.store.db import Database
@@ -226,6 +227,20 @@ def broker() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def stretch() -> Iterator[Callable[[int], Wire]]:
+    """A wire to a port, to be cut."""
+    wires: list[Wire] = []
+
+    def to(port: int) -> Wire:
+        wires.append(Wire(port))
+        return wires[-1]
+
+    yield to
+    for wire in wires:
+        wire.remove()
+
+
+@pytest.fixture
 def dice() -> random.Random:
     """The seed is printed with a failure; WINNOW_TEST_SEED repeats it."""
     seed = int(os.environ.get("WINNOW_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
@@ -238,7 +253,8 @@ def small_disk(tmp_path) -> Iterator[Path]:
     """A disk of 300 MB of its own: a little more than what the service leaves free."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(folder)], capture_output=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("only root may mount a small disk to fill")
     yield folder

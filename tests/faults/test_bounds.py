@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from winnow.store import keys
+
 
 def frozen_job(site, client):
     """A job whose process stands still, as one that waits for ever for a dead disk."""
@@ -60,6 +62,17 @@ def test_more_memory_than_a_worker_may_use(start_site):
     assert (job["state"], job["error"]["code"], job["attempt"]) == ("failed", "MEMORY_LIMIT", 1)
     assert "filter a part" in job["error"]["detail"]
     assert not site.computations()
+
+
+def test_more_items_than_the_tenant_may_have(start_site):
+    site = start_site()
+    with site.database.begin() as connection:
+        keys.set_quota(connection, keys.LOCAL_TENANT, max_items=1999)
+    with site.client() as client:
+        job_id = site.submit(client, site.dataset(client), 5, "large")
+        job = site.wait_all(client, [job_id], 30)[job_id]
+    assert (job["state"], job["error"]["code"]) == ("failed", "TOO_MANY_ITEMS")
+    assert "1999" in job["error"]["detail"]
 
 
 @pytest.mark.timeout(120)
