@@ -65,9 +65,9 @@ class Lists {
 class Buckets {
   public:
     /* `members` are the samples to be found. `total` is the number of all vectors. */
-    Buckets(const float *vectors, int64_t total, int64_t width, std::vector<int> members)
+    Buckets(const float *vectors, int64_t total, int64_t width, std::vector<int> members, int level)
         : vectors_(vectors), width_(width), padded_((width + LANES - 1) / LANES * LANES), members_(std::move(members)),
-          slot_of_(total, -1), filter_(best_filter()), rounding_(1e-6 + 1.2e-7 * static_cast<double>(width / LANES + 8)) {
+          slot_of_(total, -1), filter_(best_filter(level)), rounding_(1e-6 + 1.2e-7 * static_cast<double>(width / LANES + 8)) {
         // A small set has small buckets, so that there are some to pass over.
         leaf_ = members_.size() < 20000 ? TILE : 16 * TILE;
         open_ = {{0, static_cast<int64_t>(members_.size())}};

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #if defined(__x86_64__) && defined(__linux__) && (defined(__GNUC__) && !defined(__clang__))
@@ -179,14 +178,13 @@ filter_vnni(const uint8_t *tile, int64_t words, const float *size, const Asked &
 }
 #endif
 
-/* The fastest filter this machine has; WINNOW_FILTER=anywhere forces the one that every machine has. */
-inline Filter best_filter() {
-    const char *forced = std::getenv("WINNOW_FILTER");
+/* The fastest filter that this machine has and `level` allows: `instructions.py` names the levels. */
+inline Filter best_filter(int level) {
 #ifdef WINNOW_VNNI
-    if (__builtin_cpu_supports("avx512vnni") && !(forced && !std::strcmp(forced, "anywhere")))
+    if (level >= 2 && __builtin_cpu_supports("avx512vnni"))
         return filter_vnni;
 #endif
-    (void)forced;
+    (void)level;
     return filter_anywhere;
 }
 

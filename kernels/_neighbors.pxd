@@ -6,7 +6,7 @@ from libcpp.vector cimport vector
 
 cdef extern from "_alive.hpp" namespace "winnow::alive" nogil:
     cdef cppclass Buckets:
-        Buckets(const float *vectors, int64_t total, int64_t width, vector[int] members)
+        Buckets(const float *vectors, int64_t total, int64_t width, vector[int] members, int level)
         bool split(int threads)
         int64_t lay_out()
         void fill(int64_t bucket)

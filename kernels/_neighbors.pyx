@@ -15,13 +15,13 @@ from kernels._distances cimport winnow_squared_distance
 cdef class Index:
     """Some members of the vectors, to be asked for their nearest. First `split` until done, `lay_out`, `fill` all."""
 
-    def __cinit__(self, const float[:, ::1] vectors, const int[::1] members):
+    def __cinit__(self, const float[:, ::1] vectors, const int[::1] members, int level):
         cdef vector[int] all
         if members.shape[0]:
             all.assign(&members[0], &members[0] + members.shape[0])
         self.vectors = vectors  # kept, as the buckets point into them
         self.size = members.shape[0]
-        self.buckets = new Buckets(&vectors[0, 0], vectors.shape[0], vectors.shape[1], all)
+        self.buckets = new Buckets(&vectors[0, 0], vectors.shape[0], vectors.shape[1], all, level)
 
     def __dealloc__(self):
         del self.buckets

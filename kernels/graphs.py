@@ -1,12 +1,13 @@
 """Graphs over the samples: who lies nearest to whom, and what is left when the closest are thinned out."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import _adjacency, _neighbors, _paths  # type: ignore[attr-defined]
+from kernels import _adjacency, _neighbors, _paths, instructions  # type: ignore[attr-defined]
 from kernels.checks import (
     Float,
     KernelError,
@@ -164,8 +165,7 @@ def path_adjacency(
     if max_edge is None:
         gone = np.concatenate([piece[0] for piece in parts])
         parts.append(_remove_apart(n, gone, room - len(gone)))
-    removed, partner, edge = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return removed, partner, edge
+    return _in_sequence(*parts)
 
 
 def geodesic_coreset(
@@ -221,7 +221,7 @@ def check_graph(graph: NeighborGraph) -> int:
 
 def _index(vectors: Float, members: NDArray[np.int32], threads: int, tick: Callable[[], None]) -> Any:
     """An index of these members; calls `tick` between slices of work."""
-    index = _neighbors.Index(vectors, members)
+    index = _neighbors.Index(vectors, members, instructions.level())
     while index.split(threads):
         tick()
     step = max(threads, threads * _BUCKETS_VALUES // (_LEAF * vectors.shape[1]))
@@ -279,6 +279,11 @@ def _pick_along(
 # --- adjacency over paths ----------------------------------------------------------------------------
 
 _Removals = tuple[Positions, Positions, Float]
+
+
+def _in_sequence(*parts: _Removals) -> _Removals:
+    removed, partner, edge = zip(*parts, strict=True)
+    return np.concatenate(removed), np.concatenate(partner), np.concatenate(edge)
 
 
 def _remove_same(lowest: Positions, room: int, max_edge: float | None) -> _Removals:
@@ -351,8 +356,7 @@ def _complete_adjacency(
     if rest is None:  # different vectors whose distance underflows: they are no group, so none is drawn together
         living = np.arange(len(vectors), dtype=np.int32)
         return _remove_all(vectors, living, room, max_edge, threads, on_progress)  # type: ignore[return-value]
-    removed, partner, edge = (np.concatenate(column) for column in zip(same, rest, strict=True))
-    return removed, partner, edge
+    return _in_sequence(same, rest)
 
 
 def _remove_all(
@@ -379,7 +383,7 @@ def _remove_all(
         made, why = graph.remove(made, min(made + _REMOVALS, room), until, removed, partner, squared)
         tell(on_progress, n + made, total)
         if why == _adjacency.SHORT_LIST:
-            index = _link_short(graph, vectors, index, threads, lambda done=n + made: tell(on_progress, done, total))
+            index = _link_short(graph, vectors, index, threads, partial(tell, on_progress, n + made, total))
     return removed[:made], partner[:made], np.sqrt(squared[:made])
 
 

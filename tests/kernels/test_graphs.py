@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import kernels
-from kernels import reference
+from kernels import _farthest, instructions, reference
+
+LEVELS = [name for name, level in instructions.LEVELS.items() if level <= _farthest.widest()]
 
 
 def matrices(max_rows=24, max_width=6):
@@ -39,6 +41,15 @@ def cloud(n, width, seed=0):
 @settings(max_examples=150, deadline=None)
 def test_knn(vectors, k, threads):
     same(kernels.knn(vectors, k, n_threads=threads), reference.knn(vectors, k))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("width", [3, 64, 77])
+def test_every_instruction_set_finds_the_same_neighbours(level, width, monkeypatch):
+    monkeypatch.setenv("WINNOW_KERNELS_ISA", level)
+    vectors = cloud(600, width)
+    same(kernels.knn(vectors, 5), reference.knn(vectors, 5))
+    same(kernels.adjacency(vectors, 200), reference.adjacency(vectors, 200))
 
 
 @given(

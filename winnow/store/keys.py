@@ -56,12 +56,12 @@ def set_quota(connection: Connection, name: str, **limits: int) -> dict[str, int
     row = connection.execute(select(*(tenant.c[limit] for limit in LIMITS)).where(where)).one_or_none()
     if row is None:
         raise NotFound(f"no tenant is called {name!r}")
-    return dict(row._mapping)  # noqa: SLF001 - public, in spite of its name
+    return dict(row._mapping)
 
 
 def max_items(connection: Connection, tenant_id: str) -> int:
     """How many items a dataset of this tenant may hold."""
-    return connection.execute(select(tenant.c.max_items).where(tenant.c.id == tenant_id)).scalar_one()
+    return int(connection.execute(select(tenant.c.max_items).where(tenant.c.id == tenant_id)).scalar_one())
 
 
 def local_caller(connection: Connection) -> Caller:
