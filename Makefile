@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
-SOURCES := pyproject.toml constraints.txt client/pyproject.toml $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h)
+SOURCES := pyproject.toml constraints.txt client/pyproject.toml $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h kernels/*.hpp kernels/*.inc)
 
 .PHONY: help setup demo serve stop test test-slow test-faults lint types imports bench clean
 

@@ -108,6 +108,15 @@ def _needs(scope: str) -> Callable[[keys.Caller], keys.Caller]:
 Reader = Annotated[keys.Caller, Depends(_needs("read"))]
 Writer = Annotated[keys.Caller, Depends(_needs("write"))]
 
+
+def _operator(parts: PartsDep, request: Request, later: BackgroundTasks) -> None:
+    """Numbers over all tenants are for who runs the service; where no keys are needed, that is everybody."""
+    if parts.settings.keys_required:
+        _needs("admin")(_caller(parts, request, later, None))
+
+
+Operator = Annotated[None, Depends(_operator)]
+
 JobIdPath = Annotated[str, Path(pattern=r"^job_[0-9a-f]{32}$")]
 DatasetIdPath = Annotated[str, Path(pattern=r"^ds_[0-9a-f]{32}$")]
 UploadIdPath = Annotated[str, Path(pattern=r"^up_[0-9a-f]{32}$")]

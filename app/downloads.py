@@ -24,10 +24,10 @@ def send(path: Path, media_type: str, etag: str, request: Headers, more: Mapping
     span = _span(request, etag, size)
     if span is None:
         headers["Content-Length"] = str(size)
-        return StreamingResponse(files.slice_of(path, 0, size), headers=headers, media_type=media_type)
+        return StreamingResponse(files.begun(files.slice_of(path, 0, size)), headers=headers, media_type=media_type)
     begin, end = span
     headers |= {"Content-Length": str(end - begin), "Content-Range": f"bytes {begin}-{end - 1}/{size}"}
-    return StreamingResponse(files.slice_of(path, begin, end), 206, headers, media_type)
+    return StreamingResponse(files.begun(files.slice_of(path, begin, end)), 206, headers, media_type)
 
 
 def is_known(request: Headers, etag: str) -> bool:

@@ -115,6 +115,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WinnowError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(FileNotFoundError, _on_missing_file)
 
 
 def _answer(request: Request, status: int, code: str, title: str, detail: str, **more: Any) -> JSONResponse:
@@ -129,6 +130,12 @@ def _on_ours(request: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = str(math.ceil(60 / request.app.state.parts.settings.rate_per_minute))
     status = status_of(error)
     return _answer(request, status, error.code, error.title, error.detail, fields=error.fields, headers=headers)
+
+
+def _on_missing_file(request: Request, _error: Exception) -> JSONResponse:
+    """The row was there and its file was not: deleted since, or never restored from a backup."""
+    lost = errors.NotFound("the file is no longer there")
+    return _answer(request, status_of(lost), lost.code, lost.title, lost.detail)
 
 
 def _on_validation(request: Request, error: Exception) -> JSONResponse:

@@ -3,20 +3,25 @@
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Row
 
 from app.deps import Parts
 from winnow.errors import NotFound
 
-_CHUNK_LINES: Final = 2000
 _CHUNK_BYTES: Final = 256 << 10
 _BATCH_ROWS: Final = 16_384
+_BATCH_BYTES: Final = 16 << 20
+_LOOK_ROWS: Final = 256  # of a listing at a time: names may be 64 KiB each
+_CONVERTING: Final = threading.BoundedSemaphore(2)  # groups at a time, tens of megabytes each
+_PAGE_BYTES: Final = 4 << 20  # a page ends here, however many items were asked for
 
 
 def entries(row: Row[Any]) -> list[dict[str, Any]]:
@@ -44,38 +49,70 @@ def slice_of(path: Path, begin: int, end: int) -> Iterator[bytes]:
             yield piece
 
 
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The first piece already read: a file that has just been deleted says so before the answer begins."""
+    return chain([next(pieces, b"")], pieces)
+
+
 # --- prefixes ---------------------------------------------------------------------------------------
 
 
 def text_prefix(path: Path, limit: int) -> Iterator[bytes]:
     """The first lines, in pieces."""
     with path.open("rb") as file:
-        lines = islice(file, limit)
-        while piece := b"".join(islice(lines, _CHUNK_LINES)):
-            yield piece
+        piece = bytearray()
+        for line in islice(file, limit):
+            piece += line
+            if len(piece) >= _CHUNK_BYTES:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece)
 
 
 def csv_prefix(path: Path, limit: int) -> Iterator[bytes]:
     """The header and the first rows; a row may hold line breaks."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = islice(csv.reader(file), limit + 1)
-        while piece := list(islice(rows, _CHUNK_LINES)):
-            out = io.StringIO(newline="")
-            csv.writer(out).writerows(piece)
-            yield out.getvalue().encode()
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        for row in islice(csv.reader(file), limit + 1):
+            writer.writerow(row)
+            if out.tell() >= _CHUNK_BYTES:
+                yield out.getvalue().encode()
+                out.seek(0)
+                out.truncate()
+        yield out.getvalue().encode()
 
 
 def parquet_prefix(path: Path, limit: int) -> Iterator[bytes]:
-    """A table of the first rows, handed on group by group."""
-    source, out = pq.ParquetFile(path), _Handover()
+    """A table of the first rows, handed on group by group: between two of them next to nothing is held."""
+    source, out = pq.ParquetFile(path, memory_map=True), _Handover()
     with pq.ParquetWriter(out, source.schema_arrow, compression="zstd") as writer:
-        for batch in source.iter_batches(_BATCH_ROWS) if limit else ():
-            writer.write_batch(batch.slice(0, min(limit, batch.num_rows)))
-            yield out.taken()
-            limit -= min(limit, batch.num_rows)
+        for group in range(source.num_row_groups):
             if not limit:
                 break
+            with _CONVERTING:
+                limit -= _copied(source, group, limit, writer)
+            yield out.taken()
     yield out.taken()
+
+
+def _copied(source: pq.ParquetFile, group: int, limit: int, writer: pq.ParquetWriter) -> int:
+    """How many rows of a group were written: all of them, or the `limit` that were wanted."""
+    copied = 0
+    for batch in source.iter_batches(_rows_a_batch(source.metadata), row_groups=[group]):
+        wanted = batch.slice(0, limit - copied)
+        writer.write_batch(wanted)
+        copied += len(wanted)
+        if copied == limit:
+            break
+    return copied
+
+
+def _rows_a_batch(metadata: Any) -> int:
+    """As many as fit in memory where names are long."""
+    size: int = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 
 class _Handover(io.RawIOBase):
@@ -114,11 +151,14 @@ PREFIXES: Final[dict[str, Callable[[Path, int], Iterator[bytes]]]] = {
 
 
 def lines_from(path: Path, offset: int, size: int) -> tuple[list[Any], int | None]:
-    """`size` JSON lines from a byte offset, and where the next page begins."""
+    """`size` JSON lines from a byte offset, fewer where they are long, and where the next page begins."""
+    items: list[Any] = []
+    following = offset
     with path.open("rb") as file:
         file.seek(offset)
-        items = [json.loads(line) for line in islice(file, size)]
-        following = file.tell()
+        while len(items) < size and following < offset + _PAGE_BYTES and (line := file.readline()):
+            items.append(json.loads(line))
+            following += len(line)
         more = bool(file.read(1))
     return items, following if more else None
 
@@ -162,18 +202,31 @@ def line_with_id(path: Path, sample_id: str) -> Any | None:
 
 
 def snapshot_page(path: Path, offset: int, size: int) -> tuple[list[dict[str, Any]], int | None]:
-    """Rows of a dataset's listing, reading only the groups they lie in."""
+    """Rows of a dataset's listing, fewer where their names are long, reading only the groups they lie in."""
     file = pq.ParquetFile(path)
     items: list[dict[str, Any]] = []
+    left = _PAGE_BYTES
+    for batch in _batches_from(file, offset):
+        items += [_sample(row) for row in batch.slice(0, size - len(items)).to_pylist()]
+        left -= batch.nbytes
+        if len(items) >= size or left <= 0:
+            break
+    following = offset + len(items)
+    return items, following if following < file.metadata.num_rows else None
+
+
+def _batches_from(file: pq.ParquetFile, offset: int) -> Iterator[pa.RecordBatch]:
+    """Small batches of rows, the first of them beginning at `offset`."""
     begin = 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
-        if begin + rows > offset and len(items) < size:
-            table = file.read_row_group(group).slice(max(0, offset - begin), size - len(items))
-            items += [_sample(row) for row in table.to_pylist()]
-        begin += rows
-    following = offset + len(items)
-    return items, following if following < begin else None
+        if begin + rows <= offset:
+            begin += rows
+            continue
+        for batch in file.iter_batches(_LOOK_ROWS, row_groups=[group]):
+            if begin + len(batch) > offset:
+                yield batch.slice(max(0, offset - begin))
+            begin += len(batch)
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:

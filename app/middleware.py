@@ -23,6 +23,7 @@ _UPLOAD_LIMIT_S: Final = 24 * 3600.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _UPLOAD: Final = re.compile(r"^/v1/uploads/[^/]+$")
 _PORT: Final = re.compile(r":\d{1,5}$")
+_SAID_ONCE: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"content-encoding"})
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._-]{1,64}\Z")
 _SECURITY: Final = (
@@ -63,6 +64,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         visit = _Visit(self._settings, scope, receive, send)
+        scope = _as_get(scope)
         try:
             refusal = self._refusal(scope, visit)
             if refusal is not None:
@@ -88,6 +90,8 @@ class Guard:
 
     def _reason(self, scope: Scope, visit: "_Visit") -> Refusal | None:
         headers = visit.headers
+        if _contradicts_itself(scope):
+            return 400, "MALFORMED_REQUEST", "a header that may stand once stands twice"
         if not self._known_host(headers):
             return 403, "HOST_NOT_ALLOWED", "the Host header is not a name of this service (WINNOW_ALLOWED_HOSTS)"
         if scope["method"] in _CHANGING and not _same_origin(headers):
@@ -107,10 +111,10 @@ class Guard:
     def _note(self, scope: Scope, visit: "_Visit") -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         status, seconds = visit.status or 499, time.perf_counter() - visit.began  # 499: gone before the answer
-        self._metrics.note(scope["method"], route, status, seconds, visit.taken, visit.given)
+        self._metrics.note(visit.method, route, status, seconds, visit.taken, visit.given)
         access.info(
             "request",
-            method=scope["method"],
+            method=visit.method,
             path=scope["path"][:200],
             status=status,
             milliseconds=round(seconds * 1e3, 1),
@@ -136,6 +140,7 @@ class _Visit:
         self._idle_s = settings.body_idle_s
         self._deadline = time.monotonic() + (_UPLOAD_LIMIT_S if self.uploading else settings.body_total_s)
         self._complete = not self.has_body
+        self.method: str = scope["method"]
 
     @property
     def has_body(self) -> bool:
@@ -163,8 +168,23 @@ class _Visit:
             if not self._complete and (b"connection", b"close") not in headers:
                 headers.append((b"connection", b"close"))  # nobody will read the rest of the body
             message["headers"] = headers
+        elif self.method == "HEAD":
+            return  # the answer ended with its head
         self.given += len(message.get("body", b""))
         await self._send(message)
+        if self.method == "HEAD":
+            await self._send({"type": "http.response.body"})
+
+
+def _as_get(scope: Scope) -> Scope:
+    """HEAD is a GET whose body is kept back; the server below still sees what was asked."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _contradicts_itself(scope: Scope) -> bool:
+    """Two values of one header: which of them counts would be another answer here than behind us."""
+    names = [name for name, _ in scope["headers"] if name in _SAID_ONCE]
+    return len(names) != len(set(names))
 
 
 def _oversized(scope: Scope) -> Refusal | None:

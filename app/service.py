@@ -252,15 +252,22 @@ def _check_output(parts: Parts, text: str) -> None:
     fields = (("/output/path", "not a new folder below an allowed output root"),)
     path = Path(text)
     try:
-        parent = allowed_path(str(path.parent), parts.settings.output_roots)
+        target = allowed_path(str(path.parent), parts.settings.output_roots) / path.name
+        fit, linked, taken = _is_fit(target, text), target.is_symlink(), target.exists()
     except SourceNotAllowed as error:
         detail = "the output folder must lie below a folder the operator has allowed (--output-root)"
         raise OutputNotAllowed(detail, fields=fields) from error
-    target = parent / path.name
-    short = len(path.name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
-    if path.name in {"", ".", ".."} or text.endswith(("/", "/.")) or not short or not parent.is_dir():
+    except OSError as error:  # a part of the path is too long, or closed to us
+        raise OutputNotAllowed("the output folder's place cannot be used", fields=fields) from error
+    if not fit:
         raise OutputNotAllowed("the output folder needs a short name and an existing parent", fields=fields)
-    if target.is_symlink():
+    if linked:
         raise OutputNotAllowed("the output folder must not be a link", fields=fields)
-    if target.exists():
+    if taken:
         raise OutputExists("the output folder exists; name a new one")
+
+
+def _is_fit(target: Path, text: str) -> bool:
+    named = target.name not in {"", ".", ".."} and not text.endswith(("/", "/."))
+    short = len(target.name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
+    return named and short and target.parent.is_dir()

@@ -14,7 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.service import storage_exceeded
-from winnow.errors import Conflict, StorageFull
+from winnow.errors import Conflict, StorageFull, WorkerStorageFull
+from winnow.store.artifacts import Artifacts
 
 _PIECE_BYTES: Final = 1 << 20
 _DEAD_AFTER_S: Final = 600.0  # a live upload writes far more often, or is cut off
@@ -22,15 +23,17 @@ _PREFIX: Final = ".tmp.upload."
 
 
 @asynccontextmanager
-async def received(request: Request, target: Path, room: int) -> AsyncIterator[tuple[Path, int, str]]:
+async def received(
+    request: Request, artifacts: Artifacts, target: Path, room: int
+) -> AsyncIterator[tuple[Path, int, str]]:
     """The body in a file beside `target`, its size and its hash; gone with the block, unless it was moved away."""
     if int(request.headers.get("content-length", "0")) > room:
         raise storage_exceeded()
     aside = target.with_name(f"{_PREFIX}{os.urandom(8).hex()}.{target.name}")
     try:
-        size, sha256 = await _stored(request, aside, room)
+        size, sha256 = await _stored(request, artifacts, aside, room)
         yield aside, size, sha256
-    except OSError as error:
+    except (OSError, WorkerStorageFull) as error:
         raise StorageFull("the upload could not be stored; free some space and send it again") from error
     finally:
         await asyncio.to_thread(aside.unlink, missing_ok=True)
@@ -44,7 +47,8 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
-async def _stored(request: Request, aside: Path, room: int) -> tuple[int, str]:
+async def _stored(request: Request, artifacts: Artifacts, aside: Path, room: int) -> tuple[int, str]:
+    """Others write at the same time, so the disk is looked at before every piece."""
     aside.parent.mkdir(parents=True, exist_ok=True)
     digest, size, waiting = hashlib.sha256(), 0, bytearray()
     with aside.open("xb") as file:
@@ -55,10 +59,12 @@ async def _stored(request: Request, aside: Path, room: int) -> tuple[int, str]:
                     raise storage_exceeded()
                 waiting += piece
                 if len(waiting) >= _PIECE_BYTES:
+                    await run_in_threadpool(artifacts.require_space, len(waiting))
                     await run_in_threadpool(_put, file, digest, bytes(waiting))
                     waiting.clear()
         except ClientDisconnect as error:
             raise Conflict("the client went away before the upload was complete") from error
+        await run_in_threadpool(artifacts.require_space, len(waiting))
         await run_in_threadpool(_put, file, digest, bytes(waiting))
         await run_in_threadpool(_sync, file)
     return size, digest.hexdigest()

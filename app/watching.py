@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from fastapi.concurrency import run_in_threadpool
@@ -20,13 +20,15 @@ _HEARTBEAT_S: Final = 15.0
 _EVENTS_A_LOOK: Final = 100
 
 
-async def settled(parts: Parts, caller: keys.Caller, job_id: str, wait_s: float) -> Any:
-    """The row once the job has ended, or as it is after `wait_s`."""
+async def settled(
+    parts: Parts, caller: keys.Caller, job_id: str, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
+) -> Any:
+    """The row once the job has ended, or as it is after `wait_s`, or when nobody is there to hear of it."""
     deadline, pause_s = time.monotonic() + wait_s, _SOON_S
     while True:
         row = await run_in_threadpool(find_job, parts, caller, job_id)
         left_s = deadline - time.monotonic()
-        if row.state in FINAL_STATES or left_s <= 0:
+        if row.state in FINAL_STATES or left_s <= 0 or await is_gone():
             return row
         await asyncio.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 2, _IDLE_S)

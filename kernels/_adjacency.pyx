@@ -14,12 +14,13 @@ all the same few, which would die together and empty every list at once.
 
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, sqrtf
-from libcpp.algorithm cimport lower_bound
 from libcpp.pair cimport pair
 from libcpp.queue cimport priority_queue
 from libcpp.vector cimport vector
 
-from kernels._distances cimport winnow_squared_distance_below
+import numpy as np
+
+from kernels._neighbors cimport Index, find, int64_t
 
 ctypedef pair[int, int] Ends
 ctypedef pair[float, Ends] Edge  # (-squared, (-i, -j)), i < j: the heap's largest is the shortest, then lowest, edge
@@ -27,8 +28,6 @@ ctypedef pair[float, Ends] Edge  # (-squared, (-i, -j)), i < j: the heap's large
 cdef enum:
     KEPT = 16      # entries of a list: with fewer, lists run short too often; with more, they take too much memory
     ENOUGH = 5     # living entries below which a list is made anew when any list has to be
-    TILE = 8       # samples that meet the others together, while these lie in the first cache
-    CHUNK = 64     # of the others
 
 FILLED, LONG_ENOUGH, SHORT_LIST = range(3)  # why remove() came back
 cdef enum:
@@ -38,9 +37,9 @@ cdef enum:
 
 
 cdef class Graph:
-    """The living samples of one run."""
+    """The living samples of one run. They find each other through an index, which may be changed for a fresh one."""
 
-    cdef const float[:, ::1] vectors
+    cdef Index index
     cdef Py_ssize_t alive_count
     cdef int n_threads
     cdef vector[char] alive
@@ -50,24 +49,43 @@ cdef class Graph:
     cdef vector[float] squared  # (n, KEPT)
     cdef priority_queue[Edge] edges
 
-    def __cinit__(self, const float[:, ::1] vectors, int n_threads):
-        cdef Py_ssize_t n = vectors.shape[0], i
-        self.vectors = vectors
+    def __cinit__(self, Py_ssize_t n, const int[::1] living, int n_threads):
+        cdef Py_ssize_t at
         self.n_threads = n_threads
-        self.alive_count = n
-        self.alive.assign(n, 1)
+        self.alive_count = living.shape[0]
+        self.alive.assign(n, 0)
         self.entries.assign(n, 0)
         self.other.assign(n * KEPT, -1)
         self.squared.assign(n * KEPT, 0)
-        for i in range(n):
-            self.living.push_back(<int>i)
+        for at in range(living.shape[0]):
+            self.living.push_back(living[at])
+            self.alive[living[at]] = 1
+
+    def look_in(self, Index index):
+        """From now on find neighbours among the members of this index: no fewer than the living."""
+        cdef Py_ssize_t at
+        self.index = index
+        for at in range(self.alive.size()):
+            if not self.alive[at] and index.buckets.slot_of(<int>at) >= 0:
+                index.buckets.forget(<int>at)
 
     @property
     def alive_now(self):
         return self.alive_count
 
-    def short_lists(self, int[::1] rows):
-        """Write the living samples whose lists hold too few of the living to `rows` (n,); returns how many."""
+    def living_now(self):
+        """Their positions, rising, as short_lists left them."""
+        living = np.empty(self.living.size(), np.int32)
+        cdef int[::1] written = living
+        cdef Py_ssize_t at
+        for at in range(written.shape[0]):
+            written[at] = self.living[at]
+        return living
+
+    def short_lists(self):
+        """The living samples whose lists hold too few of the living."""
+        short = np.empty(self.living.size(), np.int32)
+        cdef int[::1] rows = short
         cdef Py_ssize_t found = 0, kept = 0, at
         cdef int i
         with nogil:
@@ -80,21 +98,29 @@ cdef class Graph:
                         rows[found] = i
                         found += 1
             self.living.resize(kept)
-        return found
+        return short[:found]
 
-    def link(self, const int[::1] rows, Py_ssize_t start, Py_ssize_t stop):
-        """Make the lists of samples rows[start:stop] anew."""
-        cdef Py_ssize_t size = min(<Py_ssize_t>TILE, (stop - start + self.n_threads - 1) // self.n_threads)
-        cdef Py_ssize_t tiles = (stop - start + size - 1) // size, t
-        with nogil:
-            for t in prange(tiles, num_threads=self.n_threads, schedule="dynamic"):
-                self._link_tile(rows, start + t * size, min(start + (t + 1) * size, stop))
+    def link(self, const int[::1] rows, const int64_t[::1] groups, int64_t start, int64_t stop):
+        """Make the lists of groups start to stop of the rows anew."""
+        cdef int64_t g
+        for g in prange(start, stop, num_threads=self.n_threads, schedule="dynamic", nogil=True):
+            find(self.index.buckets[0], &rows[groups[g]], &rows[groups[g]], groups[g + 1] - groups[g], KEPT, True,
+                 self.other.data(), self.squared.data(), self.entries.data())
 
     def offer_all(self):
-        """Put the shortest edge of every sample on the heap; once, when all lists are made."""
-        cdef Py_ssize_t i
-        for i in range(self.vectors.shape[0]):
-            self._offer(<int>i)
+        """Put the shortest edge of every living sample on the heap; once, when all lists are made."""
+        cdef Py_ssize_t at
+        with nogil:
+            for at in range(<Py_ssize_t>self.living.size()):
+                self._offer(self.living[at])
+
+    def any_at_zero(self):
+        """Whether any list begins at distance zero."""
+        cdef Py_ssize_t at
+        for at in range(<Py_ssize_t>self.living.size()):
+            if self.entries[self.living[at]] and self.squared[self.living[at] * <Py_ssize_t>KEPT] == 0:
+                return True
+        return False
 
     def remove(
         self,
@@ -132,6 +158,7 @@ cdef class Graph:
                 made += 1
                 self.alive[loser] = 0
                 self.alive_count -= 1
+                self.index.buckets.forget(loser)
                 self._offer(i + j - loser)
         return made, why
 
@@ -194,59 +221,3 @@ cdef class Graph:
                     return at
                 skip -= 1
         return -1
-
-    cdef void _link_tile(self, const int[::1] rows, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-        """Rows rise, so a tile's rows lie between its first and its last."""
-        cdef Py_ssize_t chunks = (<Py_ssize_t>self.living.size() + CHUNK - 1) // CHUNK, r
-        for r in range(start, stop):
-            self.entries[rows[r]] = 0
-        self._sweep(rows, start, stop, self._chunk_of(rows[start]), chunks, True)
-        self._sweep(rows, start, stop, 0, self._chunk_of(rows[stop - 1]) + 1, False)
-
-    cdef Py_ssize_t _chunk_of(self, int i) noexcept nogil:
-        return (lower_bound(self.living.begin(), self.living.end(), i) - self.living.begin()) // CHUNK
-
-    cdef void _sweep(
-        self, const int[::1] rows, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t chunk, Py_ssize_t end, bint larger,
-    ) noexcept nogil:
-        """Show the rows of a tile the others of larger position, or of smaller, chunk by chunk."""
-        cdef bint wanting = True
-        cdef Py_ssize_t r
-        while wanting and chunk < end:
-            wanting = False
-            for r in range(start, stop):
-                if self._meet(rows[r], chunk, larger):
-                    wanting = True
-            chunk += 1
-
-    cdef bint _meet(self, int i, Py_ssize_t chunk, bint larger) noexcept nogil:
-        """Show i a chunk of the living; in rising position, so ties go to the lower. Whether any other could matter."""
-        cdef Py_ssize_t at, last = i * <Py_ssize_t>KEPT + KEPT - 1
-        cdef int j
-        cdef float distance, limit = self.squared[last] if self.entries[i] == KEPT else INFINITY
-        for at in range(chunk * CHUNK, min((chunk + 1) * CHUNK, <Py_ssize_t>self.living.size())):
-            j = self.living[at]
-            if limit == 0:
-                break
-            if j == i or (j > i) != larger or not self.alive[j]:
-                continue
-            distance = winnow_squared_distance_below(
-                &self.vectors[i, 0], &self.vectors[j, 0], self.vectors.shape[1], limit)
-            if distance < limit or self.entries[i] < KEPT:
-                self._insert(i, j, distance)
-                if self.entries[i] == KEPT:
-                    limit = self.squared[last]
-        return limit > 0
-
-    cdef void _insert(self, int i, int j, float distance) noexcept nogil:
-        """One step of an insertion sort into i's list; a full list loses its last."""
-        cdef Py_ssize_t row = i * <Py_ssize_t>KEPT, at
-        if self.entries[i] < KEPT:
-            self.entries[i] += 1
-        at = row + self.entries[i] - 1
-        while at > row and self.squared[at - 1] > distance:
-            self.squared[at] = self.squared[at - 1]
-            self.other[at] = self.other[at - 1]
-            at -= 1
-        self.squared[at] = distance
-        self.other[at] = j

@@ -23,9 +23,10 @@ static inline winnow_four winnow_term(const float *a, const float *b) {
     return left * left;
 }
 
+static inline float winnow_sum_of_four(winnow_four four) { return (four[0] + four[2]) + (four[1] + four[3]); }
+
 static inline float winnow_sum_of_lanes(winnow_four v0, winnow_four v1, winnow_four v2, winnow_four v3) {
-    winnow_four four = (v0 + v2) + (v1 + v3);
-    return (four[0] + four[2]) + (four[1] + four[3]);
+    return winnow_sum_of_four((v0 + v2) + (v1 + v3));
 }
 
 /* The canonical squared distance where it is below `limit`; elsewhere some number that is at least `limit`.

@@ -208,6 +208,23 @@ def rotate(prefix: str, grace_hours: float = 24.0) -> None:
     print(text)
 
 
+@keys.command()
+def quota(
+    tenant: str,
+    max_running: Annotated[int | None, typer.Option(min=0, help="Jobs that run at one time.")] = None,
+    max_queued: Annotated[int | None, typer.Option(min=0, help="Jobs that wait.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=0, help="Of uploads that are kept.")] = None,
+    max_items: Annotated[int | None, typer.Option(min=0, help="In one dataset.")] = None,
+) -> None:
+    """Change what a tenant may use, and show it."""
+    asked = {"max_running": max_running, "max_queued": max_queued, "max_bytes": max_bytes, "max_items": max_items}
+    with _database() as database, database.begin() as connection:
+        limits = {name: limit for name, limit in asked.items() if limit is not None}
+        stands = key_store.set_quota(connection, tenant, **limits)
+    for name, limit in stands.items():
+        console.print(f"{name:<12} {limit}", highlight=False)
+
+
 @contextmanager
 def _database() -> Iterator[Database]:
     url = Settings().effective_database_url

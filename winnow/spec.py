@@ -12,6 +12,9 @@ DatasetId = Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^up_[0-9a-f]{32}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Neighbors = Annotated[int, Field(ge=1, le=100)]
+
+DEFAULT_NEIGHBORS: Final = 10
 
 
 class Spec(BaseModel):
@@ -100,8 +103,15 @@ class CoresetSelection(Spec):
     """Greedy k-center: each pick is the sample farthest from everything picked before."""
 
     method: Literal["coreset"]
-    metric: Literal["l2", "cosine"] = "l2"
+    metric: Literal["l2", "cosine", "geodesic"] = "l2"  # geodesic: along the l2 paths from near neighbour to neighbour
     target: Target
+    neighbors: Neighbors = DEFAULT_NEIGHBORS  # that a sample is joined to, for geodesic
+
+    @model_validator(mode="after")
+    def _neighbors_for_paths(self) -> "CoresetSelection":
+        if self.metric != "geodesic" and self.neighbors != DEFAULT_NEIGHBORS:
+            raise ValueError("neighbors belongs to the metric geodesic")
+        return self
 
 
 class AdjacencySelection(Spec):
@@ -109,12 +119,22 @@ class AdjacencySelection(Spec):
 
     method: Literal["adjacency"]
     metric: Literal["l2", "cosine"] = "l2"
+    # complete: every two samples have an edge. local: as far apart as the shortest path from near neighbour to
+    # neighbour. auto: complete, unless there are too many samples for that.
+    graph: Literal["auto", "complete", "local"] = "auto"
     target: Target
+    neighbors: Neighbors = DEFAULT_NEIGHBORS  # that a sample is joined to in the local graph
 
     @model_validator(mode="after")
     def _no_radius(self) -> "AdjacencySelection":
         if self.target.radius is not None:
             raise ValueError("adjacency stops at count, fraction or min_distance, not at a radius")
+        return self
+
+    @model_validator(mode="after")
+    def _neighbors_for_paths(self) -> "AdjacencySelection":
+        if self.graph == "complete" and self.neighbors != DEFAULT_NEIGHBORS:
+            raise ValueError("neighbors belongs to the local graph")
         return self
 
 

@@ -54,6 +54,7 @@ class Task:
     dataset_id: str
     source: dict[str, Any]
     snapshot: str | None
+    max_items: int  # of a dataset: the service's limit or the tenant's, whichever is less
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         folder=artifacts.dataset(task.dataset_id),
         roots=settings.allow_roots,
         upload=artifacts.upload(upload_id) if upload_id else None,
-        limits=Limits(max_items=settings.max_items, max_item_bytes=settings.max_item_bytes),
+        limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
     )
 
 

@@ -30,7 +30,7 @@ from winnow.errors import (
     WorkerCrashed,
 )
 from winnow.settings import Settings
-from winnow.store import datasets, jobs
+from winnow.store import datasets, jobs, keys
 from winnow.store.db import Database
 from worker.progress import Progress
 
@@ -75,6 +75,7 @@ class Runner:
             if held is None:
                 return False
             dataset = datasets.get(connection, held.tenant_id, held.dataset_id)
+            max_items = keys.max_items(connection, held.tenant_id)
         if dataset is None:
             raise LookupError("a job always has its dataset")
         logger.info("claimed %s attempt %s", held.job_id, held.attempt)
@@ -86,6 +87,7 @@ class Runner:
             "dataset_id": held.dataset_id,
             "source": dataset.source,
             "snapshot": dataset.snapshot,
+            "max_items": min(self._settings.max_items, max_items),
         }
         child = Child(task)
         try:

@@ -39,7 +39,8 @@ async def put_upload(parts: PartsDep, caller: Writer, upload_id: UploadIdPath, r
     if row.completed_at is not None:
         raise Conflict("this upload is complete; open another one")
     room = await run_in_threadpool(service.storage_left, parts, caller)
-    async with received(request, parts.artifacts.upload(upload_id), room) as (aside, size, sha256):
+    target = parts.artifacts.upload(upload_id)
+    async with received(request, parts.artifacts, target, room) as (aside, size, sha256):
         sealed = await run_in_threadpool(service.seal_upload, parts, caller, upload_id, aside, size, sha256)
     return upload_json(sealed)
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.deps import Parts, PartsDep
+from app.deps import Operator, Parts, PartsDep
 from winnow.errors import Unavailable, WinnowError, WorkerStorageFull
 from winnow.store import jobs, migrate
 
@@ -14,8 +14,8 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/livez")
-def live() -> dict[str, Any]:
-    """200 where the process answers at all."""
+async def live() -> dict[str, Any]:
+    """200 where the process answers at all; `async`, so that it needs no thread of those that may all be waiting."""
     return {"status": "ok"}
 
 
@@ -33,8 +33,8 @@ def ready(parts: PartsDep) -> dict[str, Any]:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(parts: PartsDep) -> Response:
-    """For Prometheus: requests by route, jobs by state, the age of the oldest waiting one."""
+def metrics(parts: PartsDep, _: Operator) -> Response:
+    """For Prometheus: requests by route, jobs by state, the age of the oldest waiting one. Keys need `admin`."""
     _look_at_queue(parts)
     return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

@@ -32,6 +32,7 @@ async def submit_job(
     parts: PartsDep,
     caller: Writer,
     job: JobRequest,
+    request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
     validate_only: bool = False,
@@ -45,7 +46,7 @@ async def submit_job(
     response.headers["Retry-After"] = "1"
     wait_s = _preferred_wait(prefer)
     if wait_s:
-        row = await settled(parts, caller, body["id"], wait_s)
+        row = await settled(parts, caller, body["id"], wait_s, request.is_disconnected)
         if row.state in FINAL_STATES:
             response.status_code = 200
             del response.headers["Retry-After"]
@@ -76,7 +77,7 @@ def list_jobs(
 @router.get("/{job_id}", responses=examples.JOB)
 async def get_job(parts: PartsDep, caller: Reader, job_id: JobIdPath, request: Request, wait: Wait = 0) -> Response:
     """The job as it is now, or as it is once it has ended or `wait` seconds have passed."""
-    row = await settled(parts, caller, job_id, wait)
+    row = await settled(parts, caller, job_id, wait, request.is_disconnected)
     body = json.dumps(job_json(row), ensure_ascii=False).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}

@@ -35,7 +35,8 @@ def get_selection(
     headers = {"ETag": f'"{job.result_digests["selection"]}-{format}-{limit}"', **named}
     if is_known(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return StreamingResponse(files.PREFIXES[format](path, limit), media_type=entry["media_type"], headers=headers)
+    pieces = files.begun(files.PREFIXES[format](path, limit))
+    return StreamingResponse(pieces, media_type=entry["media_type"], headers=headers)
 
 
 @router.get("/removed", responses=examples.REMOVED)

@@ -75,6 +75,10 @@ class Client:
     def create_dataset(self, source: dict[str, Any], name: str = "dataset") -> dict[str, Any]:
         return self._post("/v1/datasets", {"name": name, "source": source})
 
+    def dataset(self, dataset_id: str) -> dict[str, Any]:
+        """Its source and its state: `pending` until it is listed, then `ready`, or `failed` with an error."""
+        return self._get(f"/v1/datasets/{dataset_id}")
+
     def submit(self, job: dict[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Queue a job as the API describes it."""
         return self._post("/v1/jobs", job, idempotency_key)
@@ -128,7 +132,8 @@ class Client:
         query = {"format": "jsonl"} | ({"limit": limit} if limit is not None else {})
         answer = self._tried(lambda: self._http.get(f"/v1/jobs/{job_id}/selection", params=query))
         known = {field.name for field in fields(SelectedSample)}
-        lines = (json.loads(line) for line in answer.iter_lines())
+        # Not `iter_lines`: it would also break a line within a name, at U+2028 and its like.
+        lines = (json.loads(line) for line in answer.content.split(b"\n") if line)
         return [SelectedSample(**{name: line[name] for name in known}) for line in lines]
 
     def removed(self, job_id: str) -> Iterator[dict[str, Any]]:

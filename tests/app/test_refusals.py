@@ -4,6 +4,7 @@ import pytest
 
 from app.main import create_app
 from winnow.settings import Settings
+from winnow.store import datasets
 
 
 def assert_problem(answer, status, code):
@@ -66,3 +67,22 @@ def test_not_ready_before_the_schema_is(tmp_path):
     with TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False) as http:
         assert http.get("/livez").status_code == 200
         assert "migrate" in assert_problem(http.get("/readyz"), 503, "UNAVAILABLE")["detail"]
+
+
+@pytest.mark.parametrize("parent", ["n" * 300, "picture.png", "missing"], ids=["too-long", "a-file", "missing"])
+def test_an_output_folder_whose_place_cannot_be_used_is_refused(api, root, parent):
+    (root / "picture.png").touch()
+    body = {
+        "dataset": {"source": {"type": "folder", "path": str(root)}},
+        "selection": {"method": "random", "target": {"count": 1}},
+        "output": {"path": str(root / parent / "new")},
+    }
+    assert_problem(api.http.post("/v1/jobs", json=body), 422, "OUTPUT_NOT_ALLOWED")
+
+
+def test_a_row_whose_file_is_missing_is_not_found(api, root):
+    """As after a backup restored without its data folder, or in the moment of a deletion."""
+    dataset_id = api.submit(root).json()["dataset_id"]
+    with api.database.begin() as connection:
+        datasets.set_listed(connection, dataset_id, counts={"input": 1}, fingerprint="f", snapshot="gone.parquet")
+    assert_problem(api.http.get(f"/v1/datasets/{dataset_id}/samples"), 404, "NOT_FOUND")

@@ -58,6 +58,16 @@ def test_keys_are_made_listed_and_ended(tmp_path):
     assert "revoked" in run("keys", "list", env=environment).stdout
 
 
+def test_a_quota_is_set_and_shown(tmp_path):
+    environment = os.environ | {"WINNOW_DATA_DIR": str(tmp_path)}
+    run("keys", "create", "acme", "--scope", "read", env=environment)
+    run("keys", "quota", "acme", "--max-items", 50_000, env=environment)
+    stands = run("keys", "quota", "acme", "--max-running", 3, env=environment).stdout
+    assert re.findall(r"(max_\w+) +(\d+)", stands)[:1] == [("max_running", "3")]
+    assert ("max_items", "50000") in re.findall(r"(max_\w+) +(\d+)", stands)
+    assert "nobody" in run("keys", "quota", "nobody", env=environment).stderr
+
+
 def test_a_served_job_survives_the_death_of_both_processes_and_ctrl_c_leaves_nothing(pictures, tmp_path):
     command = [WINNOW, "serve", "--port", "0", "--data-dir", tmp_path / "data", "--allow-root", pictures]
     serving = subprocess.Popen(

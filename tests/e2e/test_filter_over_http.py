@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from winnow_client import Client
 
 TEN = {"target": {"count": 10}}
 
@@ -125,3 +126,17 @@ def test_a_job_on_nothing_usable_fails_with_a_reason(service, tmp_path):
 def test_a_strict_job_fails_at_the_first_bad_file(service, pictures):
     job = service.filter(folder_of(pictures), {"method": "random", **TEN}, on_error={"policy": "fail"})
     assert job["error"]["code"] == "TOO_MANY_ITEM_ERRORS"
+
+
+def test_the_client_reads_names_that_look_like_line_breaks(service, make_pictures, tmp_path):
+    folder = make_pictures(tmp_path / "named")
+    first = min(folder.rglob("*.png"))
+    names = {"a\u2028b.png", "a\x85b.png", "a\nb.png", "a\x0cb.png", "\\a\\nb.png"}
+    for name in names:
+        (folder / name).write_bytes(first.read_bytes() + name.encode())
+    job = service.filter(folder_of(folder), {"method": "random", "target": {"fraction": 1.0}})
+    with Client(str(service.http.base_url)) as client:
+        assert names <= {sample.path for sample in client.selection(job["id"])}
+    assert (
+        len(service.http.get(f"/v1/jobs/{job['id']}/selection").content.split(b"\n")) == job["counts"]["selected"] + 1
+    )

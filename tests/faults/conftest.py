@@ -12,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 from servers import PostgresServer, RedisServer, free_port
 from sqlalchemy import select
 from winnow_client import Client
+from wire import Wire
 
 from winnow.store import keys, migrate
 from winnow.store.db import Database
@@ -73,7 +75,7 @@ class Site:
     """One running service and the clients' view of it."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.folder, self.data = folder, folder / "data"
+        self.folder, self.data = folder, Path(settings.get("WINNOW_DATA_DIR", folder / "data"))
         port = free_port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
         environment |= {
@@ -96,8 +98,50 @@ class Site:
             keys.set_quota(connection, keys.LOCAL_TENANT, max_running=4, max_queued=1000)
         self.api = Kept("app", environment, folder / "app.log")
         self.worker = Kept("worker", environment, folder / "worker.log")
+        self.others: list[Kept] = []
         self.vectors = folder / "vectors.npy"
         np.save(self.vectors, np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32))
+
+    def another_worker(self) -> Kept:
+        """Beside the first, on the same database and disk."""
+        self.others.append(Kept("worker", self.environment, self.folder / "another.log"))
+        return self.others[-1]
+
+    def computations(self) -> list[psutil.Process]:
+        """The processes that compute just now."""
+        found = []
+        for child in self.worker.children():
+            with suppress(psutil.Error):
+                if "worker.child" in child.cmdline():
+                    found.append(child)
+        return found
+
+    def upload(self, content: bytes) -> httpx.Response:
+        """What the service says to it, whatever that is."""
+        upload_id = httpx.post(f"{self.url}/v1/uploads").json()["id"]
+        return httpx.put(f"{self.url}/v1/uploads/{upload_id}", content=content, timeout=30)
+
+    def watch_cache(self, mark: Path) -> Callable[[], tuple[dict[Path, int], dict[Path, int]]]:
+        """What lay in the cache of vectors, and since when: as `mark` appeared, and now."""
+        before: dict[Path, int] = {}
+
+        def shards() -> dict[Path, int]:
+            return {path: path.stat().st_mtime_ns for path in self.data.glob("cache/**/*.npy")}
+
+        def watch() -> None:
+            while not mark.exists():
+                if over.wait(0.005):
+                    return
+            before.update(shards())
+
+        def ask() -> tuple[dict[Path, int], dict[Path, int]]:
+            over.set()
+            watcher.join()
+            return before, shards()
+
+        over, watcher = threading.Event(), threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        return ask
 
     def client(self) -> Client:
         """Stubborn, as a client of a service that is being attacked has to be."""
@@ -149,8 +193,8 @@ class Site:
         ]
 
     def end(self) -> None:
-        self.worker.end()
-        self.api.end()
+        for process in (self.worker, *self.others, self.api):
+            process.end()
         self.database.dispose()
 
 
@@ -183,8 +227,35 @@ def broker() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def stretch() -> Iterator[Callable[[int], Wire]]:
+    """A wire to a port, to be cut."""
+    wires: list[Wire] = []
+
+    def to(port: int) -> Wire:
+        wires.append(Wire(port))
+        return wires[-1]
+
+    yield to
+    for wire in wires:
+        wire.remove()
+
+
+@pytest.fixture
 def dice() -> random.Random:
     """The seed is printed with a failure; WINNOW_TEST_SEED repeats it."""
     seed = int(os.environ.get("WINNOW_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
     print(f"WINNOW_TEST_SEED={seed}")
     return random.Random(seed)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 300 MB of its own: a little more than what the service leaves free."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk to fill")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -163,6 +163,13 @@ def test_a2_a_reading_key_changes_nothing(make_api, root):
     assert api.submit(root, **reader).status_code == 403
 
 
+def test_a2_numbers_over_all_tenants_are_for_the_operator(make_api):
+    api = make_api(require_keys=True)
+    given = {"stranger": {}, "tenant": api.key("acme", "read", "write"), "operator": api.key("ops", "admin")}
+    answers = {who: api.http.get("/metrics", headers=headers).status_code for who, headers in given.items()}
+    assert answers == {"stranger": 401, "tenant": 403, "operator": 200}
+
+
 def test_p7_another_tenants_things_look_like_nothing(make_api, root):
     api = make_api(require_keys=True)
     mine, strangers = api.key("acme", "read", "write"), api.key("other", "read", "write")
@@ -221,26 +228,6 @@ def test_x1_answers_cannot_run_anything(api):
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-@pytest.fixture
-def listening(tmp_path):
-    """A real server process, for attacks below HTTP."""
-    port = free_port()
-    url = f"sqlite:///{tmp_path / 'w.db'}"
-    migrate.upgrade(url)
-    settings = {"WINNOW_DATA_DIR": str(tmp_path), "WINNOW_DATABASE_URL": url, "WINNOW_PORT": str(port)}
-    quick = {"WINNOW_HEADER_S": "1", "WINNOW_BODY_IDLE_S": "1", "WINNOW_BODY_TOTAL_S": "3", "PATH": "/usr/bin"}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=settings | quick, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/livez")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield port
-    process.terminate()
-    process.wait(10)
-
-
 def closed_after(connection: socket.socket, limit_s: float) -> bytes:
     connection.settimeout(limit_s)
     answer = b""
@@ -250,14 +237,14 @@ def closed_after(connection: socket.socket, limit_s: float) -> bytes:
 
 
 def test_h2_slow_talkers_are_cut_off_while_others_are_served(listening):
-    silent = [socket.create_connection(("127.0.0.1", listening)) for _ in range(100)]
-    slow = socket.create_connection(("127.0.0.1", listening))
+    silent = [socket.create_connection(("127.0.0.1", listening.port)) for _ in range(100)]
+    slow = socket.create_connection(("127.0.0.1", listening.port))
     slow.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Le")
-    stopped = socket.create_connection(("127.0.0.1", listening))
+    stopped = socket.create_connection(("127.0.0.1", listening.port))
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
     stopped.sendall(head)
     began = time.monotonic()
-    assert httpx.get(f"http://127.0.0.1:{listening}/livez").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{listening.port}/livez").status_code == 200
     assert time.monotonic() - began < 1
     for late in (slow, stopped):
         assert b"408" in closed_after(late, 5).split(b"\r\n")[0]
@@ -275,7 +262,7 @@ def test_h2_slow_talkers_are_cut_off_while_others_are_served(listening):
     ids=["H1-two-lengths", "H1-length-and-chunked", "H1-negative"],
 )
 def test_h1_ambiguous_lengths_are_refused(listening, head):
-    with socket.create_connection(("127.0.0.1", listening)) as connection:
+    with socket.create_connection(("127.0.0.1", listening.port)) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + head + b"\r\nhello"
         )

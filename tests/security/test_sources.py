@@ -602,6 +602,16 @@ def test_an_odd_name_is_a_name(tmp_path, name):
     assert reader.read(listing.paths[0]) == png()
 
 
+def test_z4_a_name_of_megabytes_is_refused(tmp_path):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo("x" * 2_000_000 + ".png")
+        info.size = len(png())
+        archive.addfile(info, io.BytesIO(png()))
+    with pytest.raises(ArchiveUnsafe, match="longer"):
+        unpack(tmp_path, out.getvalue())
+
+
 @pytest.mark.parametrize(
     "pack", [pytest.param(zip_of, id="Z4-zip"), pytest.param(lambda *e: tar_of(*[(*x, {}) for x in e]), id="Z4-tar")]
 )

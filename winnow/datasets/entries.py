@@ -22,6 +22,7 @@ CHUNK: Final = 64 << 10
 _METADATA_BYTES: Final = 4 << 20  # between two entries of a tar: headers, long names, padding
 _SMALL_ENTRY_BYTES: Final = 1 << 20  # a few kilobytes of one colour really do pack 1,000 to 1; a bomb needs more
 _LOCAL_HEADER_BYTES: Final = 30
+_MAX_NAME_BYTES: Final = 65_535  # what a zip can say; a tar could say megabytes, of every entry
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _ZIP_END_BYTES: Final = 66_000  # the closing record, with the longest comment
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
@@ -223,4 +224,7 @@ def _safe_name(name: str) -> str:
     plain = name.replace("\0", "\N{SYMBOL FOR NULL}")
     if plain.startswith("/") or "\\" in plain or _DRIVE.match(plain) or ".." in plain.split("/"):
         raise ArchiveUnsafe("the archive holds an entry whose name leads outside it")
-    return plain.removeprefix("./").encode("utf-8", "replace").decode()
+    encoded = plain.removeprefix("./").encode("utf-8", "replace")
+    if len(encoded) > _MAX_NAME_BYTES:
+        raise ArchiveUnsafe("the archive holds an entry whose name is longer than any file's")
+    return encoded.decode()

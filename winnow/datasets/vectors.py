@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from winnow.results import Ids, ItemFailure, Listing, Report, Vectors, silent
 
 _ROWS: Final = 16_384  # rows checked and hashed at a time
 _MAX_WIDTH: Final = 65_536
+_MAX_NAME_BYTES: Final = 4096  # as a path
 _HEADER_LIMIT: Final = 10_000  # characters; a header is some hundred
 _HEADERS: Final[dict[tuple[int, int], Callable[..., Any]]] = {
     (1, 0): npy.read_array_header_1_0,
@@ -42,7 +44,7 @@ class VectorsReader:
         self._path, self._limits = path, limits
 
     def list(self, report: Report) -> Listing:
-        matrix, names = _opened(self._path, self._limits.max_items)
+        matrix, names = _opened(self._path, self._limits)
         ids, rows, failed = _hashed(matrix, report)
         paths = [_name(names, row) for row in rows]
         if not len(matrix):
@@ -60,7 +62,7 @@ class VectorsReader:
 
     def vectors(self) -> tuple[Ids, Vectors]:
         """Hashed again, so that the caller can tell whether the file is still the one that was listed."""
-        matrix, names = _opened(self._path, self._limits.max_items)
+        matrix, names = _opened(self._path, self._limits)
         ids, rows, _ = _hashed(matrix, silent)
         order = canonical_order(ids, [_name(names, row) for row in rows])
         vectors = np.empty((len(rows), matrix.shape[1]), np.float32)
@@ -92,7 +94,7 @@ def _float32(rows: Any) -> Vectors:
         return np.ascontiguousarray(rows, "<f4")
 
 
-def _opened(path: Path, max_items: int) -> tuple[Any, list[str] | None]:
+def _opened(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
     """A matrix and its names, by what the file is, whatever it is called."""
     try:
         if not path.is_file():
@@ -102,9 +104,9 @@ def _opened(path: Path, max_items: int) -> tuple[Any, list[str] | None]:
     except OSError as error:
         raise SourceGone(f"the file of vectors cannot be read: {error.strerror}") from error
     if start == npy.MAGIC_PREFIX:
-        return _npy(path, max_items), None
+        return _npy(path, limits.max_items), None
     if start.startswith(b"PAR1"):
-        return _parquet(path, max_items)
+        return _parquet(path, limits)
     raise UnsupportedArtifact("embeddings are read from .npy matrices and Parquet tables, and from nothing else")
 
 
@@ -143,16 +145,29 @@ def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
 # --- Parquet ---------------------------------------------------------------------------------------
 
 
-def _parquet(path: Path, max_items: int) -> tuple[Any, list[str] | None]:
+def _parquet(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             _check_schema(file.schema_arrow)
-            _check_shape(file.metadata.num_rows, 1, max_items)
+            _check_shape(file.metadata.num_rows, 1, limits.max_items)
+            _check_room(file.metadata, limits.archive_ratio * path.stat().st_size + limits.archive_slack_bytes)
             columns = [name for name in ("vector", "id") if name in file.schema_arrow.names]
+        # As a dictionary, a long name that stands a million times is kept once, and found too long.
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=columns[1:]) as file:
             table = file.read(columns=columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnsupportedArtifact("the Parquet file is damaged or of an unknown kind") from error
-    return _matrix(table["vector"], max_items), _names(table["id"]) if "id" in columns else None
+    return _matrix(table["vector"], limits.max_items), _names(table["id"]) if "id" in columns else None
+
+
+def _check_room(metadata: Any, room_bytes: int) -> None:
+    """Kilobytes can stand for gigabytes of one value, so it is the values that count, not their pages."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = [group.column(number) for group in groups for number in range(metadata.num_columns)]
+    vectors = 8 * sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith("vector."))
+    names = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == "id")
+    if vectors > room_bytes or names > room_bytes:
+        raise UnsupportedArtifact("the Parquet table unpacks to far more than its size; the limit is passed")
 
 
 def _check_schema(schema: Any) -> None:
@@ -171,6 +186,8 @@ def _is_numbers(kind: Any) -> bool:
 
 
 def _is_name(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind))
 
 
@@ -202,6 +219,10 @@ def _block(chunk: Any, width: int, row: int) -> Any:
 
 def _names(column: Any) -> list[str]:
     _check_nulls(column, "id")
+    for chunk in column.chunks:
+        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+        if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
+            raise InvalidVectors(f"the column `id` must hold names of at most {_MAX_NAME_BYTES} bytes")
     names = [str(name) for name in column.to_pylist()]
     first: dict[str, int] = {}
     for row, name in enumerate(names):

@@ -28,7 +28,7 @@ class Format:
 
 
 def write_txt(rows: Iterable[Row], file: BinaryIO) -> None:
-    """One path a line. A name with a line break is escaped the way sha256sum does it: a leading backslash, `\\n`."""
+    """One path a line. A line that begins with a backslash is escaped, as by sha256sum: `\\n`, `\\r`, `\\\\` within."""
     for row in rows:
         file.write(f"{_one_line(row['path'])}\n".encode())
 
@@ -81,7 +81,7 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _one_line(path: str) -> str:
-    if "\n" not in path and "\r" not in path:
+    if not path.startswith("\\") and "\n" not in path and "\r" not in path:
         return path
     return "\\" + path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 

@@ -34,14 +34,14 @@ def select(
         raise InvalidVectors("there is no vector to select from")
     try:
         kernels.check_vectors(vectors)
-        compared = vectors if spec.metric == "l2" else _at_length_one(vectors, report)
+        compared = _at_length_one(vectors, report) if spec.metric == "cosine" else vectors
         ranking = METHODS[spec.method](
             compared, spec, seed=seed, n_threads=n_threads, tell=lambda done, total: report("selecting", done, total)
         )
         cover = ranking.cover or _cover(compared, ranking, n_threads, report)
     except kernels.KernelError as error:
         raise InvalidVectors(str(error)) from error
-    if not (np.isfinite(cover.distance).all() and np.isfinite(ranking.insertion[1:]).all()):
+    if not (np.isfinite(cover.distance).all() and np.isfinite(ranking.insertion[ranking.parts :]).all()):
         raise InvalidVectors("some vectors lie too far apart for float32; scale them down, or use the cosine metric")
     return Selection(
         positions=ranking.positions,

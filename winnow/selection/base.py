@@ -12,6 +12,11 @@ from winnow.results import Positions, Vectors
 Tell = Callable[[int, int], None]  # done, total; a total of 0 is not known yet
 
 
+def counted_on(tell: Tell, before: int, total: int) -> Tell:
+    """What a part of the work may call: its steps count on from those done before it."""
+    return lambda done, _: tell(before + done, total)
+
+
 @dataclass(frozen=True)
 class Cover:
     """What explains a ranking: the kept sample nearest to each sample (itself if kept)."""
@@ -26,9 +31,10 @@ class Ranking:
     """The kept in rank order, and, where the method knows them, those that a larger budget would add."""
 
     positions: Positions  # (k,)
-    insertion: NDArray[np.float32]  # (k,) distance to everything ranked before; inf for the first
+    insertion: NDArray[np.float32]  # (k,) distance to everything ranked before; inf for the first of each part
     would_follow: Positions | None = None  # (n - k,) in the order in which larger budgets would keep them
     cover: Cover | None = None  # where the method knows it from its own pass
+    parts: int = 1  # as many first ranks may be inf: no path leads from one part of a graph to another
     notes: dict[str, Any] = field(default_factory=dict)
 
 

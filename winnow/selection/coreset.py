@@ -6,24 +6,47 @@ import numpy as np
 
 import kernels
 from winnow.results import Vectors
-from winnow.selection.base import Cover, Ranking, Tell
+from winnow.selection.base import Cover, Ranking, Tell, counted_on
 from winnow.spec import CoresetSelection, Target
 
 
 def coreset(vectors: Vectors, spec: CoresetSelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:  # noqa: ARG001 - nothing here is random
     """Stops at the budget, when all is covered within `radius`, or before a pick nearer than `min_distance`."""
+    pick = _along_paths if spec.metric == "geodesic" else _in_straight_lines
     stop_at = _stop_at(spec.target)
-    picked = kernels.coreset_with_cover(
-        vectors,
-        spec.target.budget(len(vectors)),
-        min_radius=stop_at,
-        n_threads=n_threads,
-        # How many picks a distance takes is known at the end only.
-        on_progress=(lambda done, _: tell(done, 0)) if stop_at else tell,
-    )
+    # How many picks a distance takes is known at the end only.
+    ranking = pick(vectors, spec, stop_at, n_threads, (lambda done, _: tell(done, 0)) if stop_at else tell)
     if stop_at:
-        tell(len(picked.positions), len(picked.positions))
+        steps = len(ranking.positions) + (len(vectors) if spec.metric == "geodesic" else 0)
+        tell(steps, steps)
+    return ranking
+
+
+def _in_straight_lines(vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, tell: Tell) -> Ranking:
+    picked = kernels.coreset_with_cover(
+        vectors, spec.target.budget(len(vectors)), min_radius=stop_at, n_threads=n_threads, on_progress=tell
+    )
     return Ranking(picked.positions, picked.insertion, cover=Cover(picked.nearest, picked.distance, picked.covered_at))
+
+
+def _along_paths(vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, tell: Tell) -> Ranking:
+    """Insertions are path lengths; the cover, made by the caller, is in straight lines, which join all to all."""
+    n = len(vectors)
+    budget = spec.target.budget(n)
+    total = n + budget
+    graph = kernels.neighbor_graph(vectors, spec.neighbors, n_threads=n_threads, on_progress=counted_on(tell, 0, total))
+    start = kernels.central(vectors, n_threads=n_threads)
+    picked = kernels.geodesic_coreset(
+        graph, budget, start=start, min_radius=stop_at, on_progress=counted_on(tell, n, total)
+    )
+    parts = int(np.isinf(picked.insertion).sum())
+    radius = float(picked.distance.max())
+    notes = {
+        "neighbors": spec.neighbors,
+        "parts_reached": parts,
+        "path_radius": radius if math.isfinite(radius) else None,
+    }
+    return Ranking(picked.positions, picked.insertion, parts=parts, notes=notes)
 
 
 def _stop_at(target: Target) -> float:

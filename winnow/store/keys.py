@@ -15,6 +15,7 @@ from winnow.store.ids import new_id
 from winnow.store.tables import api_key, tenant
 
 SCOPES: Final = ("read", "write", "admin")
+LIMITS: Final = ("max_running", "max_queued", "max_bytes", "max_items")
 LOCAL_TENANT: Final = "local"  # who you are on loopback without a key
 _KEY: Final = re.compile(r"^wn_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$", re.ASCII)
 _NO_HASH: Final = b"\0" * 32
@@ -29,7 +30,6 @@ class Caller:
     scopes: frozenset[str]
     max_queued: int
     max_bytes: int
-    max_items: int
 
 
 def ensure_tenant(connection: Connection, name: str) -> Row[Any]:
@@ -48,8 +48,20 @@ def ensure_tenant(connection: Connection, name: str) -> Row[Any]:
     return connection.execute(insert(tenant).values(values).returning(*tenant.c)).one()
 
 
-def set_quota(connection: Connection, name: str, **limits: int) -> None:
-    connection.execute(update(tenant).where(tenant.c.name == name).values(**limits))
+def set_quota(connection: Connection, name: str, **limits: int) -> dict[str, int]:
+    """Change these limits of a tenant; all of them, as they stand then."""
+    where = tenant.c.name == name
+    if limits:
+        connection.execute(update(tenant).where(where).values(**limits))
+    row = connection.execute(select(*(tenant.c[limit] for limit in LIMITS)).where(where)).one_or_none()
+    if row is None:
+        raise NotFound(f"no tenant is called {name!r}")
+    return dict(row._mapping)
+
+
+def max_items(connection: Connection, tenant_id: str) -> int:
+    """How many items a dataset of this tenant may hold."""
+    return int(connection.execute(select(tenant.c.max_items).where(tenant.c.id == tenant_id)).scalar_one())
 
 
 def local_caller(connection: Connection) -> Caller:
@@ -136,4 +148,4 @@ def _hash(secret: str) -> bytes:
 
 
 def _caller(row: Row[Any], scopes: frozenset[str]) -> Caller:
-    return Caller(row.id, row.name, scopes, row.max_queued, row.max_bytes, row.max_items)
+    return Caller(row.id, row.name, scopes, row.max_queued, row.max_bytes)

@@ -162,3 +162,25 @@ def test_open_source_finds_the_reader_for_each_kind_of_place(tmp_path, zipped, p
     for source in (cases[1][0], cases[3][0]):
         with pytest.raises(SourceGone):
             open_source(source, folder=tmp_path, roots=(), upload=None, limits=Limits()).list(silent)
+
+
+def test_kilobytes_that_stand_for_gigabytes_are_refused_before_they_are_unpacked(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    group = pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4_000_000, np.float32)), 1000)})
+    with pq.ParquetWriter(path, group.schema, compression="zstd") as writer:
+        for _ in range(50):
+            writer.write_table(group)
+    assert path.stat().st_size < 100 << 10
+    with pytest.raises(UnsupportedArtifact, match="unpacks"):
+        reader_of(path).list(silent)
+
+
+@pytest.mark.parametrize("ids", [["a", "b" * 5000], ["b" * 5000] * 2], ids=["once", "repeated"])
+def test_a_row_has_a_name_of_the_length_of_names(tmp_path, ids):
+    with pytest.raises(InvalidVectors, match="4096 bytes"):
+        reader_of(parquet(tmp_path, id=ids, vector=[[1.0, 2.0], [3.0, 4.0]])).list(silent)
+
+
+def test_ids_may_come_as_categories(tmp_path):
+    table = parquet(tmp_path, id=pa.array(["b", "a"]).dictionary_encode(), vector=[[1.0, 2.0], [3.0, 4.0]])
+    assert set(reader_of(table).list(silent).paths) == {"a", "b"}

@@ -65,6 +65,11 @@ def test_a_line_break_in_a_name_cannot_forge_a_second_line_of_the_list():
     assert written("txt", rows_of(["new\nline\\.jpg", "b.jpg"])) == b"\\new\\nline\\\\.jpg\nb.jpg\n"
 
 
+def test_a_name_that_looks_escaped_is_not_taken_for_the_one_it_imitates():
+    real, imitation = written("txt", rows_of(["new\nline.jpg", "\\new\\nline.jpg"])).splitlines()
+    assert (real, imitation) == (b"\\new\\nline.jpg", b"\\\\\\new\\\\nline.jpg")
+
+
 def test_a_spreadsheet_never_sees_a_formula():
     assert read_paths("csv", written("csv", rows_of(["=1+1.jpg", "@x.jpg"]))) == ["'=1+1.jpg", "'@x.jpg"]
 
