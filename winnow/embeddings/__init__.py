@@ -10,6 +10,7 @@ from typing import Final
 
 from winnow.datasets.base import Kind
 from winnow.embeddings.base import Encoder
+from winnow.errors import WeightsMissing
 
 __all__ = ["ENCODERS", "Encoder", "encoder_for", "get_encoder"]
 
@@ -24,7 +25,10 @@ ENCODERS: Final[dict[str, str]] = {
 @cache
 def get_encoder(name: str) -> Encoder:
     module, kind = ENCODERS[name].split(":")
-    encoder: Encoder = getattr(import_module(module), kind)()
+    try:
+        encoder: Encoder = getattr(import_module(module), kind)()
+    except ModuleNotFoundError as error:
+        raise WeightsMissing(f"{name} needs {error.name}; install winnow[torch], or ask for descriptor-64") from error
     return encoder
 
 

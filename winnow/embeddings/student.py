@@ -27,7 +27,8 @@ class Student(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        channels, blocks = 16, [_convolution(3, 16, 3, 2)]
+        channels = 16
+        blocks: list[nn.Module] = [_convolution(3, 16, 3, 2)]
         for rows, kind in ((_DENSE, _Dense), (_DEPTHWISE, _Depthwise)):
             for out, expansion, stride in rows:
                 blocks.append(kind(channels, out, expansion, stride))
@@ -36,11 +37,13 @@ class Student(nn.Module):
         self.head = nn.Linear(_WIDE, DIMENSION)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pooled(pictures))
+        vectors: torch.Tensor = self.head(self.pooled(pictures))
+        return vectors
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
         """(n, 512) before the last layer."""
-        return self.body(pictures).mean((2, 3))
+        seen: torch.Tensor = self.body(pictures)
+        return seen.mean((2, 3))
 
 
 class _Dense(nn.Module):
@@ -55,7 +58,8 @@ class _Dense(nn.Module):
         self.residual = stride == 1 and channels == out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.way(x) if self.residual else self.way(x)
+        seen: torch.Tensor = self.way(x)
+        return x + seen if self.residual else seen
 
 
 class _Depthwise(nn.Module):
@@ -78,7 +82,7 @@ class _Depthwise(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inside = self.before(x)
-        seen = self.after(inside * self.weigh(inside.mean((2, 3), keepdim=True)))
+        seen: torch.Tensor = self.after(inside * self.weigh(inside.mean((2, 3), keepdim=True)))
         return x + seen if self.residual else seen
 
 
@@ -91,7 +95,7 @@ def fused(network: nn.Module) -> nn.Module:
     """The same function with each normalisation folded into the convolution before it: what is shipped."""
     for child in network.children():
         if isinstance(child, nn.Sequential) and len(child) > 1 and isinstance(child[1], nn.BatchNorm2d):
-            child[0] = fuse_conv_bn_eval(child[0], child[1])
+            child[0] = fuse_conv_bn_eval(child[0], child[1])  # type: ignore[type-var]
             child[1] = nn.Identity()
         fused(child)
     return network

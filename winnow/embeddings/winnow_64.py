@@ -48,4 +48,5 @@ class Winnow64:
         network = student.fused(student.Student().eval())
         halves = safetensors.torch.load(content)
         network.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
-        return network.to(memory_format=torch.channels_last)
+        laid_out: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return laid_out

@@ -55,7 +55,7 @@ class Run:
         self.crops, self.epochs, self.seed, self.step = crops, epochs, seed, 0
         self.order = np.random.default_rng(seed).permutation(len(crops.vectors))
         self.targets = _targets(crops.vectors[np.sort(self.order[_HELD_BACK : _HELD_BACK + 40_000])])
-        self.student = Student().to(memory_format=torch.channels_last)
+        self.student = Student().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.detail = nn.Linear(self.student.head.in_features, _DETAIL)
         weights = [*self.student.parameters(), *self.detail.parameters()]
         self.optimiser = torch.optim.AdamW(
@@ -97,7 +97,7 @@ class Run:
         coarse = F.mse_loss(self.student.head(pooled), wanted[:, :DIMENSION], reduction="sum")
         loss = (coarse + F.mse_loss(self.detail(pooled), wanted, reduction="sum")) / len(rows)
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
         return float(coarse.detach()) / len(rows)
