@@ -97,11 +97,12 @@ async function showJob(id, mine) {
   const job = await read(`/v1/jobs/${id}`);
   if (mine !== visit) return;
   if (!FINAL.has(job.state)) {
-    main.replaceChildren(heading(job), progressOf(job), button("Cancel", () => post(`/v1/jobs/${id}:cancel`)));
+    main.replaceChildren(heading(job), progressOf(job), button("Cancel", () => post(`/v1/jobs/${id}:cancel`).then(show)));
     again(mine, () => showJob(id, mine));
     return;
   }
-  main.replaceChildren(heading(job), job.state === "succeeded" ? await result(job) : failure(job), removal(job));
+  const outcome = job.state === "succeeded" ? await result(job) : failure(job);
+  if (mine === visit) main.replaceChildren(heading(job), outcome, removal(job));
 }
 
 function heading(job) {
@@ -138,7 +139,7 @@ function button(text, action) {
   async function press() {
     element.disabled = true;
     await action().catch((error) => main.prepend(alertBox(error)));
-    show();
+    element.disabled = false;
   }
 }
 
@@ -161,8 +162,7 @@ async function result(job) {
 function downloads(at, job) {
   const names = ["selection.txt", "selection.csv", "selection.jsonl", "selection.parquet", "removed.jsonl", "manifest.json"];
   const links = names.map((name) => button(name, async () => {
-    const link = make("a", { href: await blobUrl(`${at}/artifacts/${name}`), download: name });
-    link.click();
+    make("a", { href: await blobUrl(`${at}/artifacts/${name}`), download: name }).click();
   }));
   return make("p", { class: "downloads" }, ...links, make("code", { title: "selection digest" }, job.digests.selection.slice(0, 23)));
 }
