@@ -57,6 +57,8 @@ imports: setup ## who may import whom
 bench: setup ## print the figures of benchmarks/README.md
 	@$(BIN)/python benchmarks/bench_service.py submit
 	@$(BIN)/python benchmarks/bench_service.py vectors
+	@$(BIN)/python benchmarks/bench_kernels.py peers
+	@$(BIN)/python benchmarks/bench_kernels.py shapes
 
 clean: ## remove .venv, .winnow, caches and built kernels
 	@rm -rf .venv .winnow build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
