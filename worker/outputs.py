@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from winnow.datasets import snapshot
-from winnow.exports import FORMATS, copy_selected, kept_rows, quarantine_rows, removed_rows
+from winnow.exports import FORMATS, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
 from winnow.exports.formats import write_jsonl
 from winnow.pipeline import canonical_json
 from winnow.plots import draw
@@ -97,6 +97,7 @@ def _write_lists(out: _Folder, outcome: Outcome) -> None:
         out.put(kind.file_name, kind.media_type, partial(kind.write, kept_rows(embedded, selection)))
     out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed_rows(embedded, selection), file))
     out.put("quarantine.jsonl", _JSONL, lambda file: write_jsonl(quarantine_rows(embedded), file))
+    out.put_bytes("certificate.json", _JSON, json.dumps(certificate(embedded, selection), indent=2).encode())
     snapshot.save(outcome.listing, out.path / "inputs.parquet")
 
 

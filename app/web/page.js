@@ -152,7 +152,8 @@ async function result(job) {
     const { title } = await read(insight.data);
     return make("figure", {}, make("img", { src: await blobUrl(insight.plots[0]), alt: title }), make("figcaption", {}, title));
   }));
-  return make("div", {}, make("dl", { class: "facts" }, ...facts), downloads(at, job),
+  const { claim } = await read(`${at}/certificate`).catch(() => ({ claim: "" }));
+  return make("div", {}, make("dl", { class: "facts" }, ...facts), make("p", { class: "claim" }, claim), downloads(at, job),
     make("h2", {}, "Kept, in order of worth"), await kept(at, job),
     make("h2", {}, "Why these"), make("div", { class: "plots" }, ...plots),
     make("h2", {}, "Removed"), await paged(`${at}/removed`, job, removedRow, ["file", "reason", "nearest kept", "distance"]),

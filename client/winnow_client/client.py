@@ -148,6 +148,10 @@ class Client:
     def manifest(self, job_id: str) -> dict[str, Any]:
         return self._get(f"/v1/jobs/{job_id}/manifest")
 
+    def certificate(self, job_id: str) -> dict[str, Any]:
+        """How good the selection is, and how much better any other of its size could be."""
+        return self._get(f"/v1/jobs/{job_id}/certificate")
+
     def insights(self, job_id: str) -> list[str]:
         return [item["name"] for item in self._get(f"/v1/jobs/{job_id}/insights")["items"]]
 

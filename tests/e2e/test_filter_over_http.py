@@ -2,8 +2,11 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -140,3 +143,24 @@ def test_the_client_reads_names_that_look_like_line_breaks(service, make_picture
     assert (
         len(service.http.get(f"/v1/jobs/{job['id']}/selection").content.split(b"\n")) == job["counts"]["selected"] + 1
     )
+
+
+def test_the_certificate_is_checked_by_numpy_alone(service, tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    source = {"type": "vectors", "path": str(tmp_path / "vectors.npy")}
+    job = service.filter(source, {"method": "coreset", "target": {"count": 20}})
+    certificate = service.http.get(f"/v1/jobs/{job['id']}/certificate").json()
+    assert 1 <= certificate["ratio"] <= 2.001
+    assert "the 20 kept" in certificate["claim"]
+    (tmp_path / "kept").write_text(service.http.get(f"/v1/jobs/{job['id']}/selection?format=jsonl").text)
+
+    def checked(says):
+        (tmp_path / "says").write_text(json.dumps(says))
+        script = Path(__file__).parents[2] / "docs" / "check_certificate.py"
+        files = [str(tmp_path / name) for name in ("vectors.npy", "kept", "says")]
+        return subprocess.run([sys.executable, str(script), *files], capture_output=True, text=True, check=False)
+
+    assert checked(certificate).stdout.startswith("holds")
+    assert checked(certificate | {"radius": certificate["radius"] * 0.99}).returncode == 1
+    assert checked(certificate | {"lower_bound": certificate["lower_bound"] * 1.01}).returncode == 1

@@ -51,6 +51,7 @@ def select(
         covered_at=cover.covered_at,
         full_rank=_budgets(ranking, len(vectors)),
         radius=float(cover.distance.max()),
+        proof=ranking.proof,
         notes={"metric": spec.metric, **ranking.notes},
     )
 
