@@ -19,7 +19,6 @@ Distances = NDArray[np.float32]  # (k,)
 class Reason(StrEnum):
     """Why a sample is not in the selection."""
 
-    CORRUPT = "CORRUPT"
     EXACT_DUPLICATE = "EXACT_DUPLICATE"
     COVERED_BY_KEPT = "COVERED_BY_KEPT"
     OVER_BUDGET = "OVER_BUDGET"
@@ -32,6 +31,9 @@ class ItemFailure:
     path: str
     code: str  # one of errors.ITEM_CODES
     detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path[:100]!r}: {self.code}"
 
 
 @dataclass(frozen=True)

@@ -164,3 +164,19 @@ def test_the_certificate_is_checked_by_numpy_alone(service, tmp_path):
     assert checked(certificate).stdout.startswith("holds")
     assert checked(certificate | {"radius": certificate["radius"] * 0.99}).returncode == 1
     assert checked(certificate | {"lower_bound": certificate["lower_bound"] * 1.01}).returncode == 1
+
+
+def test_a_vector_without_direction_is_set_aside_under_cosine(service, tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32) * np.float32(1e30)
+    vectors[7] = 0
+    np.save(tmp_path / "vectors.npy", vectors)
+    source = {"type": "vectors", "path": str(tmp_path / "vectors.npy")}
+    job = service.filter(source, {"method": "coreset", "metric": "cosine", "target": {"count": 5}})
+    assert (job["state"], job["counts"]["quarantined"]) == ("succeeded", 1)
+    rows = service.http.get(f"/v1/jobs/{job['id']}/quarantine").json()["items"]
+    assert [(row["path"], row["code"]) for row in rows] == [("row-0000007", "ZERO_VECTOR")]
+    assert "direction" in rows[0]["detail"]
+    manifest = service.http.get(f"/v1/jobs/{job['id']}/manifest").json()
+    assert "inputs.parquet" in {entry["name"] for entry in manifest["files"]}
+    removed = service.http.get(f"/v1/jobs/{job['id']}/removed").json()["items"]
+    assert sorted(row["kept_at_budget"] for row in removed) == list(range(6, 50))
