@@ -1,4 +1,4 @@
-# One word a command; `make help` lists them. Everything lives in .venv and .winnow; nothing else is touched.
+# One word a command; `make help` lists them. Everything lives in .venv and .winnow, and what is built beside its source.
 .DEFAULT_GOAL := help
 SHELL := bash
 PYTHON ?= python3
@@ -62,4 +62,4 @@ bench: setup ## print the figures of benchmarks/README.md
 
 clean: ## remove .venv, .winnow, caches and built kernels
 	@rm -rf .venv .winnow build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@rm -f kernels/*.so kernels/*.c kernels/*.cpp
+	@rm -rf kernels/*.so kernels/*.c kernels/*.cpp *.egg-info client/*.egg-info

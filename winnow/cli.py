@@ -45,10 +45,12 @@ def main() -> None:
     try:
         app()
     except (WinnowError, ApiError) as error:
-        Console(stderr=True).print(f"[bold red]{error.code}[/] {getattr(error, 'detail', error)}", highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]{error.code}[/] {getattr(error, 'detail', error)}", highlight=False, soft_wrap=True
+        )
         raise SystemExit(1) from error
     except (FileExistsError, FileNotFoundError, TimeoutError) as error:
-        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
 
 
@@ -126,14 +128,17 @@ def demo(folder: Path = Path(".winnow/demo"), port: int = 0) -> None:
         console.print("Rendering a sample dataset of street scenes ...")
         count = render_sample_dataset(pictures)
         console.print(f"  {count} files in {pictures}")
-    settings = alone(port=port, data_dir=(folder / "data").absolute(), allow_roots=(folder.resolve(),))
+    roots = (folder.resolve(),)
+    settings = alone(port=port, data_dir=(folder / "data").absolute(), allow_roots=roots, log_level="WARNING")
     with embedded(settings) as url, Client(url) as client:
         console.print(f"The service listens on {url}; posting a job: coreset, 10 % of the dataset.")
         job = client.submit_folder(pictures.resolve(), method="coreset", fraction=0.1)
         done = _watched(client, job["id"])
         _fetch(client, done, out)
     _summary(done, out)
-    console.print(f"  the page    [bold]make serve[/] and open http://127.0.0.1:8000/#/jobs/{done['id']}")
+    console.print(
+        f"  the page    [bold]make serve[/] and open http://127.0.0.1:8000/#/jobs/{done['id']}", soft_wrap=True
+    )
     console.print(f"Done in {time.monotonic() - began:.0f} s.")
 
 
@@ -227,7 +232,7 @@ def quota(
         limits = {name: limit for name, limit in asked.items() if limit is not None}
         stands = key_store.set_quota(connection, tenant, **limits)
     for name, limit in stands.items():
-        console.print(f"{name:<12} {limit}", highlight=False)
+        console.print(f"{name:<12} {limit}", highlight=False, soft_wrap=True)
 
 
 def _settings(**given: Any) -> Settings:
@@ -301,11 +306,13 @@ def _summary(job: dict[str, Any], out: Path) -> None:
         f"\n[bold]{counts['selected']}[/] of {counts['valid']} usable samples selected; "
         f"{counts['exact_duplicates']} exact duplicates, {counts['quarantined']} set aside."
     )
-    console.print(f"  the list    {out / 'selection.txt'}", highlight=False)
-    console.print(f"  why         {out / 'removed.jsonl'}, {out / 'quarantine.jsonl'}", highlight=False)
+    console.print(f"  the list    {out / 'selection.txt'}", highlight=False, soft_wrap=True)
+    console.print(f"  why         {out / 'removed.jsonl'}, {out / 'quarantine.jsonl'}", highlight=False, soft_wrap=True)
     if (out / "plots").exists():
-        console.print(f"  the plots   {out / 'plots'}", highlight=False)
-    console.print(f"  the proof   {out / 'manifest.json'}  {job['digests']['selection'][:23]}...", highlight=False)
+        console.print(f"  the plots   {out / 'plots'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"  the proof   {out / 'manifest.json'}  {job['digests']['selection'][:23]}...", highlight=False, soft_wrap=True
+    )
 
 
 def _told_to_stop() -> threading.Event:

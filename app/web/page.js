@@ -150,7 +150,7 @@ async function result(job) {
   const insights = (await read(`${at}/insights`)).items;
   const plots = await Promise.all(insights.map(async (insight) => {
     const { title } = await read(insight.data);
-    return make("figure", {}, make("img", { src: await blobUrl(insight.plots[0]), alt: title }), make("figcaption", {}, title));
+    return make("figure", { class: insight.name }, make("img", { src: await blobUrl(insight.plots[0]), alt: title }), make("figcaption", {}, title));
   }));
   const { claim } = await read(`${at}/certificate`).catch(() => ({ claim: "" }));
   return make("div", {}, make("dl", { class: "facts" }, ...facts), make("p", { class: "claim" }, claim), downloads(at, job),
