@@ -1,4 +1,4 @@
-# One word a command; `make help` lists them. Everything lives in .venv and .winnow; nothing else is touched.
+# One word a command; `make help` lists them. Everything lives in .venv and .winnow, and what is built beside its source.
 .DEFAULT_GOAL := help
 SHELL := bash
 PYTHON ?= python3
@@ -16,8 +16,8 @@ setup: $(STAMP) ## make .venv, install, build the kernels
 $(STAMP): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Winnow needs Python 3.11 or newer; name one with PYTHON=/path/to/python3"; exit 1; }
-	@command -v $${CC:-cc} >/dev/null \
-		|| { echo "Winnow needs a C compiler (Debian: apt-get install build-essential python3-dev)"; exit 1; }
+	@command -v $${CC:-cc} >/dev/null && command -v $${CXX:-c++} >/dev/null \
+		|| { echo "Winnow needs a C and a C++17 compiler (Debian: apt-get install build-essential python3-dev)"; exit 1; }
 	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
 		|| { echo "Python's headers are missing (Debian: apt-get install python3-dev)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
@@ -34,7 +34,7 @@ serve: setup ## serve on http://127.0.0.1:8000 with the demo's data (ROOT=/folde
 	@$(BIN)/winnow serve --data-dir .winnow/demo/data --allow-root .winnow/demo $(if $(ROOT),--allow-root $(ROOT))
 
 stop: ## stop a service started here by `make serve`
-	@pkill -TERM -f "$(CURDIR)/$(BIN)/python.*winnow serve" || echo "no service runs here"
+	@pkill -TERM -f "$(CURDIR)/$(BIN)/[p]ython.*winnow serve" || echo "no service runs here"
 
 test: setup ## run every test, against a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" -q
@@ -57,7 +57,9 @@ imports: setup ## who may import whom
 bench: setup ## print the figures of benchmarks/README.md
 	@$(BIN)/python benchmarks/bench_service.py submit
 	@$(BIN)/python benchmarks/bench_service.py vectors
+	@$(BIN)/python benchmarks/bench_kernels.py peers
+	@$(BIN)/python benchmarks/bench_kernels.py shapes
 
 clean: ## remove .venv, .winnow, caches and built kernels
 	@rm -rf .venv .winnow build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@rm -f kernels/*.so kernels/*.c kernels/*.cpp
+	@rm -rf kernels/*.so kernels/*.c kernels/*.cpp *.egg-info client/*.egg-info

@@ -44,9 +44,10 @@ def refuse_open_door(settings: Settings) -> None:
     finally:
         database.dispose()
     if not closed:
+        place = "" if settings.database_url else f" --data-dir {settings.data_dir}"
         sys.exit(
             f"refusing to listen on {settings.host} without API keys: anybody could read the datasets.\n"
-            "Make one with `winnow keys create NAME --scope read --scope write`, or listen on 127.0.0.1."
+            f"Make one with `winnow keys create NAME --scope read --scope write{place}`, or listen on 127.0.0.1."
         )
 
 

@@ -18,14 +18,10 @@ logger = logging.getLogger(__name__)
 
 # The nearest ancestor in this table decides.
 STATUS: Final[dict[type[WinnowError], int]] = {
-    errors.MalformedRequest: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
-    errors.TooLarge: 413,
-    errors.UnsupportedMedia: 415,
-    errors.RangeNotSatisfiable: 416,
     errors.InvalidRequest: 422,
     errors.QuotaExceeded: 429,
     errors.RateLimited: 429,
@@ -33,7 +29,6 @@ STATUS: Final[dict[type[WinnowError], int]] = {
     errors.StorageFull: 507,
     errors.JobError: 422,
     errors.WorkerStorageFull: 507,
-    errors.DependencyAway: 503,
     WinnowError: 500,
 }
 _RETRY_AFTER_S: Final = {429: 5, 503: 2}

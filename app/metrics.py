@@ -1,5 +1,6 @@
 """The numbers Prometheus collects, in a registry of the app's own."""
 
+import math
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -33,10 +34,12 @@ class Metrics:
         """None: the database is away, and old numbers would be a lie."""
         self._database_up.set(0 if jobs_by_state is None else 1)
         self._jobs.clear()
-        if jobs_by_state is not None:
-            for state in _STATES:
-                self._jobs.labels(state).set(jobs_by_state.get(state, 0))
-            self._oldest.set(oldest_queued_s)
+        if jobs_by_state is None:
+            self._oldest.set(math.nan)
+            return
+        self._oldest.set(oldest_queued_s)
+        for state in _STATES:
+            self._jobs.labels(state).set(jobs_by_state.get(state, 0))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -23,7 +23,9 @@ _UPLOAD_LIMIT_S: Final = 24 * 3600.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _UPLOAD: Final = re.compile(r"^/v1/uploads/[^/]+$")
 _PORT: Final = re.compile(r":\d{1,5}$")
-_SAID_ONCE: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"content-encoding"})
+_SAID_ONCE: Final = frozenset(
+    {b"host", b"origin", b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
+)
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._-]{1,64}\Z")
 _SECURITY: Final = (

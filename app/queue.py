@@ -10,10 +10,10 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from winnow.queues import COMPUTE_QUEUE, RUN_JOB
+from winnow.queues import COMPUTE_QUEUE, KEY_PREFIX, RUN_JOB
 
 _WAITING: Final = 1000  # rings; more are dropped, since the reconciler rings again
-_TRANSPORT: Final = {"socket_timeout": 2, "socket_connect_timeout": 2}
+_TRANSPORT: Final = {"socket_timeout": 2, "socket_connect_timeout": 2, "global_keyprefix": KEY_PREFIX}
 _CLOSE_S: Final = 3.0
 
 logger = logging.getLogger(__name__)

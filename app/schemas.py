@@ -94,7 +94,7 @@ def job_json(row: Row[Any]) -> dict[str, Any]:
 
 def _links(job_id: str) -> dict[str, str]:
     here = f"/v1/jobs/{job_id}"
-    parts = ("events", "selection", "removed", "quarantine", "insights", "artifacts", "manifest")
+    parts = ("events", "selection", "removed", "quarantine", "insights", "artifacts", "manifest", "certificate")
     return {"self": here, **{part: f"{here}/{part}" for part in parts}, "cancel": f"{here}:cancel"}
 
 

@@ -77,7 +77,7 @@ def seal_upload(parts: Parts, caller: keys.Caller, upload_id: str, aside: Path, 
 
 
 def storage_exceeded() -> QuotaExceeded:
-    return QuotaExceeded("this upload does not fit into the tenant's storage; delete something first")
+    return QuotaExceeded("this upload does not fit into the tenant's storage; delete uploads that are no longer needed")
 
 
 def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: DatasetSpec) -> Said:
@@ -97,6 +97,7 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
         dataset_id, source_type = _dataset_of(connection, caller, request)
+        _check_kind(request, source_type)
         spec = request.spec_for(dataset_id, source_type).model_dump(mode="json")
         return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
 
@@ -112,17 +113,24 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     counts: dict[str, Any] | None = None
     with parts.database.read() as connection:
         if request.dataset is not None:
-            _check_upload(connection, caller, request.dataset.source)
+            _check_upload(connection, caller, request.dataset.source, "/dataset")
             source_type = request.dataset.source.type
         else:
             row = _dataset_row(connection, caller, request.dataset_id)
             counts, source_type = row.counts, row.source["type"]
+    _check_kind(request, source_type)
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
     stages = stages_of(request.selection, counts, source_type) if counts is not None else None
     detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
     return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
+
+
+def is_gone(parts: Parts, caller: keys.Caller, job_id: str) -> bool:
+    """Deleted since its first answer, which a repeat is given all the same."""
+    with parts.database.read() as connection:
+        return jobs.get(connection, caller.tenant_id, job_id) is None
 
 
 def cancel_job(parts: Parts, caller: keys.Caller, job_id: str) -> dict[str, Any]:
@@ -147,6 +155,30 @@ def delete_job(parts: Parts, caller: keys.Caller, job_id: str) -> None:
         raise NotFound("there is no such job")
     else:
         raise Conflict("the job has not ended; cancel it first")
+
+
+def delete_dataset(parts: Parts, caller: keys.Caller, dataset_id: str) -> None:
+    with parts.database.begin() as connection:
+        removed = datasets.remove(connection, caller.tenant_id, dataset_id)
+        known = removed or datasets.get(connection, caller.tenant_id, dataset_id) is not None
+    if removed:
+        parts.artifacts.delete_dataset(dataset_id)
+    elif known:
+        raise Conflict("jobs name this dataset; delete them first")
+    else:
+        raise NotFound("there is no such dataset")
+
+
+def delete_upload(parts: Parts, caller: keys.Caller, upload_id: str) -> None:
+    with parts.database.begin() as connection:
+        removed = uploads.remove(connection, caller.tenant_id, upload_id)
+        known = removed or uploads.get(connection, caller.tenant_id, upload_id) is not None
+    if removed:
+        parts.artifacts.delete_upload(upload_id)
+    elif known:
+        raise Conflict("a dataset reads this upload; delete the dataset first")
+    else:
+        raise NotFound("there is no such upload")
 
 
 # --- once -------------------------------------------------------------------------------------------
@@ -204,7 +236,7 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
 
 def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
     if request.dataset is not None:
-        row = _insert_dataset(connection, caller, request.dataset)
+        row = _insert_dataset(connection, caller, request.dataset, "/dataset")
     else:
         row = _dataset_row(connection, caller, request.dataset_id)
     return row.id, row.source["type"]
@@ -217,8 +249,8 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
     return row
 
 
-def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec) -> Any:
-    _check_upload(connection, caller, spec.source)
+def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = "") -> Any:
+    _check_upload(connection, caller, spec.source, place)
     source = spec.source.model_dump(mode="json")
     return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
 
@@ -238,13 +270,26 @@ def _check_dataset(parts: Parts, source: Source, place: str = "") -> None:
         raise SourceNotAllowed(error.detail, fields=fields) from error
 
 
-def _check_upload(connection: Connection, caller: keys.Caller, source: Source) -> None:
+def _check_upload(connection: Connection, caller: keys.Caller, source: Source, place: str) -> None:
     upload_id = getattr(source, "upload_id", None)
     if upload_id is None:
         return
     upload = uploads.get(connection, caller.tenant_id, upload_id)
     if upload is None or upload.completed_at is None:
-        raise InvalidRequest("there is no complete upload of this id", fields=(("/source/upload_id", "not complete"),))
+        fields = ((f"{place}/source/upload_id", "not complete"),)
+        raise InvalidRequest("there is no complete upload of this id", fields=fields)
+
+
+def _check_kind(request: JobRequest, source_type: str) -> None:
+    """Vectors are given, not made, and have no file to copy; pictures need an encoder that makes them."""
+    has_vectors, encoder = source_type == "vectors", request.encoder.name if request.encoder else None
+    if encoder is not None and (encoder == "given") != has_vectors:
+        holds = "vectors: leave the encoder out" if has_vectors else "pictures: name an encoder that reads them"
+        fields = (("/encoder/name", "does not fit the dataset"),)
+        raise InvalidRequest(f"the dataset holds {holds}", fields=fields)
+    if has_vectors and request.output is not None:
+        fields = (("/output", "a dataset of vectors has no files to copy"),)
+        raise InvalidRequest("a dataset of vectors has no files to copy; download the list", fields=fields)
 
 
 def _check_output(parts: Parts, text: str) -> None:

@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 
 _MAX_DIGITS: Final = 400
 _MAX_KEYS: Final = 1000  # of one object: no request of ours has a tenth of it, and each unknown key costs a complaint
+_MAX_LENGTH: Final = 1000  # of one list, likewise
 
 
 def parse(body: bytes) -> Any:
-    """Refuses duplicate keys, NaN, infinities, endless digits, deep nesting and lone surrogates."""
+    """Refuses duplicate keys, NaN, infinities, endless digits, endless lists, deep nesting and lone surrogates."""
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -22,6 +23,7 @@ def parse(body: bytes) -> Any:
             parse_float=_finite,
             parse_int=_bounded,
         )
+        _check_lists(value)
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise HTTPException(400, "the JSON is nested too deeply") from None
@@ -37,6 +39,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) > _MAX_KEYS:
         raise ValueError(f"an object has more than {_MAX_KEYS} keys")
     return found
+
+
+def _check_lists(value: Any) -> None:
+    open_ = [value]
+    while open_:
+        here = open_.pop()
+        if isinstance(here, list) and len(here) > _MAX_LENGTH:
+            raise ValueError(f"a list has more than {_MAX_LENGTH} entries")
+        open_ += here if isinstance(here, list) else here.values() if isinstance(here, dict) else ()
 
 
 def _no_constant(name: str) -> NoReturn:

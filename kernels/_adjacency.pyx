@@ -104,7 +104,8 @@ cdef class Graph:
         """Make the lists of groups start to stop of the rows anew."""
         cdef int64_t g
         for g in prange(start, stop, num_threads=self.n_threads, schedule="dynamic", nogil=True):
-            find(self.index.buckets[0], &rows[groups[g]], &rows[groups[g]], groups[g + 1] - groups[g], KEPT, True,
+            find(self.index.buckets[0], &rows[groups[g]], &rows[groups[g]], groups[g + 1] - groups[g], rows[groups[g]],
+                 KEPT, True,
                  self.other.data(), self.squared.data(), self.entries.data())
 
     def offer_all(self):

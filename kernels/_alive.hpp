@@ -116,8 +116,8 @@ class Buckets {
     int64_t slot_of(int position) const { return slot_of_[position]; }
     int64_t size() const { return static_cast<int64_t>(members_.size()); }
 
-    /* Fill the lists of up to GROUP members that lie near each other. */
-    void nearest(const int *queries, int count, Lists &lists) const;
+    /* Fill the lists of up to GROUP samples that lie near each other, and near the member `home`. */
+    void nearest(const int *queries, int count, int home, Lists &lists) const;
 
     /* Where to cut members that are sorted by slot into groups of one bucket each. */
     std::vector<int64_t> groups(const int *queries, int64_t count) const {
@@ -274,8 +274,8 @@ class Buckets {
 /* One group of queries going through the buckets. */
 class Round {
   public:
-    Round(const Buckets &index, const int *queries, int count, Lists &lists)
-        : index_(index), queries_(queries), count_(count), lists_(lists), padded_(count * index.padded_, 0.0f),
+    Round(const Buckets &index, const int *queries, int count, int home, Lists &lists)
+        : index_(index), queries_(queries), count_(count), home_(index.bucket_of(home)), lists_(lists), padded_(count * index.padded_, 0.0f),
           codes_(GROUP * index.padded_) {
         for (int q = 0; q < count; ++q) {
             index.copy(queries[q], query(q));
@@ -309,17 +309,16 @@ class Round {
     /* With a bound on how near any sample of each can be to any query of the group. */
     std::vector<std::pair<double, int64_t>> nearest_buckets_first() {
         const std::vector<Bucket> &buckets = index_.buckets_;
-        int64_t home = index_.bucket_of(queries_[0]);
         double spread = 0;
         for (int q = 0; q < count_; ++q)
-            spread = std::max(spread, index_.most(to_centre(q, home)));
+            spread = std::max(spread, index_.most(to_centre(q, home_)));
         std::vector<std::pair<double, int64_t>> order(buckets.size());
         for (size_t b = 0; b < buckets.size(); ++b) {
-            double apart = std::sqrt(squared_distance(index_.centre(home), index_.centre(b), index_.padded_));
+            double apart = std::sqrt(squared_distance(index_.centre(home_), index_.centre(b), index_.padded_));
             double bound = index_.least(apart) - buckets[b].radius - spread;
             order[b] = {bound == bound ? bound : 0, b}; // beyond float32: not a number, no bound
         }
-        order[home].first = -INFINITY;
+        order[home_].first = -INFINITY;
         std::sort(order.begin(), order.end());
         return order;
     }
@@ -418,6 +417,7 @@ class Round {
     const Buckets &index_;
     const int *queries_;
     int count_;
+    int64_t home_; // the bucket to begin with
     Lists &lists_;
     std::vector<float> padded_; // (count, padded) the queries
     std::vector<int8_t> codes_; // (GROUP / TOGETHER, words, TOGETHER, 4)
@@ -428,17 +428,17 @@ class Round {
     int seen_ = 0;
 };
 
-inline void Buckets::nearest(const int *queries, int count, Lists &lists) const {
-    Round(*this, queries, count, lists).go();
+inline void Buckets::nearest(const int *queries, int count, int home, Lists &lists) const {
+    Round(*this, queries, count, home, lists).go();
 }
 
 /* The lists of queries that are near each other, written to their places (in rows of k). */
-inline void find(const Buckets &index, const int *queries, const int *places, int64_t count, int k, bool onward,
-                 int *other, float *squared, int *entries) {
+inline void find(const Buckets &index, const int *queries, const int *places, int64_t count, int home, int k,
+                 bool onward, int *other, float *squared, int *entries) {
     std::vector<int> others(count * k, -1);
     std::vector<float> lengths(count * k, INFINITY);
     Lists lists(k, onward, others.data(), lengths.data());
-    index.nearest(queries, static_cast<int>(count), lists);
+    index.nearest(queries, static_cast<int>(count), home, lists);
     for (int64_t q = 0; q < count; ++q) {
         std::copy_n(&others[q * k], k, other + static_cast<int64_t>(places[q]) * k);
         std::copy_n(&lengths[q * k], k, squared + static_cast<int64_t>(places[q]) * k);

@@ -16,7 +16,7 @@ cdef extern from "_alive.hpp" namespace "winnow::alive" nogil:
         vector[int64_t] groups(const int *queries, int64_t count)
 
     void find(
-        const Buckets &index, const int *queries, const int *places, int64_t count, int k, bool onward,
+        const Buckets &index, const int *queries, const int *places, int64_t count, int home, int k, bool onward,
         int *other, float *squared, int *entries,
     )
 

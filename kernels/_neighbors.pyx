@@ -58,7 +58,8 @@ cdef class Index:
 
 def nearest(
     Index index,
-    const int[::1] rows,        # IN  (m,) members, sorted
+    const int[::1] rows,        # IN  (m,) samples, sorted by their homes
+    const int[::1] homes,       # IN  (m,) a member near each; itself, where it is one
     const int[::1] places,      # IN  (m,) where their lists go
     const int64_t[::1] groups,  # IN  (g + 1,) where the rows of each group start
     int64_t start,              # IN  groups start to stop are asked for
@@ -71,8 +72,8 @@ def nearest(
     entries = np.empty(other.shape[0], np.int32)
     cdef int[::1] found = entries
     for g in prange(start, stop, num_threads=n_threads, schedule="dynamic", nogil=True):
-        find(index.buckets[0], &rows[groups[g]], &places[groups[g]], groups[g + 1] - groups[g], <int>other.shape[1],
-             False, &other[0, 0], &squared[0, 0], &found[0])
+        find(index.buckets[0], &rows[groups[g]], &places[groups[g]], groups[g + 1] - groups[g], homes[groups[g]],
+             <int>other.shape[1], False, &other[0, 0], &squared[0, 0], &found[0])
 
 
 def digests(const float[:, ::1] vectors, uint64_t[::1] digest):

@@ -173,7 +173,7 @@ def coreset(
     when everything lies within `min_radius` (0: never, so that duplicates get their rank). Ties go to the lowest
     position.
     """
-    run = _run_for(vectors, count, pool, start, n_threads, on_progress)
+    run = coreset_run(vectors, count, pool=pool, start=start, n_threads=n_threads, on_progress=on_progress)
     run.run(count, min_radius=min_radius, on_progress=on_progress)
     return run.positions, run.insertion
 
@@ -189,7 +189,7 @@ def coreset_with_cover(
     on_progress: OnProgress | None = None,
 ) -> Coreset:
     """`coreset`, with what `cover` would say of its picks: the same pass over the data knows both."""
-    run = _run_for(vectors, count, pool, start, n_threads, on_progress)
+    run = coreset_run(vectors, count, pool=pool, start=start, n_threads=n_threads, on_progress=on_progress)
     run.run(count, min_radius=min_radius, on_progress=on_progress)
     return run.cover(on_progress=on_progress)
 
@@ -224,9 +224,16 @@ def _central(vectors: Float, threads: int) -> int:
     return int(squared.argmin())
 
 
-def _run_for(
-    vectors: Float, count: int, pool: Float | None, start: int | None, n_threads: int, on_progress: OnProgress | None
+def coreset_run(
+    vectors: Float,
+    count: int,
+    *,
+    pool: Float | None = None,
+    start: int | None = None,
+    n_threads: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> CoresetRun:
+    """The run that suits so many picks."""
     small = getattr(vectors, "shape", ())[:1] < (_FEW_SAMPLES,) or count < _FEW_PICKS
     told = None if on_progress is None else lambda _done, _total: on_progress(0, count)
     return CoresetRun(vectors, pool=pool, start=start, n_threads=n_threads, plain=small, on_progress=told)

@@ -219,7 +219,7 @@ def check_graph(graph: NeighborGraph) -> int:
 # --- neighbours --------------------------------------------------------------------------------------
 
 
-def _index(vectors: Float, members: NDArray[np.int32], threads: int, tick: Callable[[], None]) -> Any:
+def index_of(vectors: Float, members: NDArray[np.int32], threads: int, tick: Callable[[], None]) -> Any:
     """An index of these members; calls `tick` between slices of work."""
     index = _neighbors.Index(vectors, members, instructions.level())
     while index.split(threads):
@@ -238,12 +238,12 @@ def _nearest(
     squared, others = np.empty((m, k), np.float32), np.empty((m, k), np.int32)
     if not (k and m):
         return squared, others
-    index = _index(vectors, np.arange(n, dtype=np.int32), threads, lambda: tell(on_progress, 0, m))
+    index = index_of(vectors, np.arange(n, dtype=np.int32), threads, lambda: tell(on_progress, 0, m))
     order = index.sorted(rows.astype(np.int32)).astype(np.int32)
     asked = rows.astype(np.int32)[order]
     groups = index.groups(asked)
     for begin, end in slices(len(groups) - 1, _GROUPS * threads):
-        _neighbors.nearest(index, asked, order, groups, begin, end, others, squared, threads)
+        _neighbors.nearest(index, asked, asked, order, groups, begin, end, others, squared, threads)
         tell(on_progress, int(groups[end]), m)
     return squared, others
 
@@ -371,7 +371,7 @@ def _remove_all(
     n, total = len(living), len(living) + room
     removed, partner, squared = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float32)
     graph = _adjacency.Graph(len(vectors), living, threads)
-    index = _index(vectors, living, threads, lambda: tell(on_progress, 0, total))
+    index = index_of(vectors, living, threads, lambda: tell(on_progress, 0, total))
     for linked in _link(graph, index, living, threads):
         tell(on_progress, linked, total)
     if len(living) < len(vectors) and graph.any_at_zero():
@@ -391,7 +391,7 @@ def _link_short(graph: Any, vectors: Float, index: Any, threads: int, tick: Call
     """Make all short lists anew, in an index without the dead once these are half of it."""
     short = graph.short_lists()
     if 2 * graph.alive_now < index.size:
-        index = _index(vectors, graph.living_now(), threads, tick)
+        index = index_of(vectors, graph.living_now(), threads, tick)
     for _ in _link(graph, index, short, threads):
         tick()
     return index

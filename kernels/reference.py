@@ -74,6 +74,12 @@ def insertion_distances(vectors: Float, ranked: Positions) -> Float:
     return np.sqrt(np.array(nearest, np.float32))
 
 
+def lower_bound(vectors: Float, picks: Positions) -> float:
+    """The least distance from any sample to its second-nearest pick."""
+    table = np.stack([squared_distances(vectors, vectors[pick]) for pick in picks], axis=1)
+    return float(np.sqrt(np.sort(table, axis=1)[:, 1].min()))
+
+
 def knn(vectors: Float, k: int) -> tuple[Float, Positions]:
     """Every sample's k nearest others."""
     n = len(vectors)

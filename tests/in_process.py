@@ -58,6 +58,7 @@ class Api:
             ),
             "quarantine.jsonl": "",
             "manifest.json": "{}",
+            "certificate.json": "{}",
         }
         files = []
         for name, text in contents.items():

@@ -18,7 +18,7 @@ from winnow_client import ApiError, Client
 
 from winnow.errors import WinnowError
 from winnow.samples import render_sample_dataset
-from winnow.serve import embedded
+from winnow.serve import alone, embedded
 from winnow.settings import Settings
 from winnow.store import keys as key_store
 from winnow.store import migrate as migrations
@@ -33,6 +33,7 @@ app.add_typer(keys, name="keys")
 console = Console()
 
 Url = Annotated[str, typer.Option(envvar="WINNOW_URL", help="Address of the service.")]
+DataDir = Annotated[Path | None, typer.Option(help="The service's folder; else WINNOW_DATA_DIR, or .winnow.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="API key, where the service wants one.")]
 _LIST_FILES = ("selection.txt", "selection.csv", "removed.jsonl", "quarantine.jsonl", "manifest.json")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -44,41 +45,45 @@ def main() -> None:
     try:
         app()
     except (WinnowError, ApiError) as error:
-        Console(stderr=True).print(f"[bold red]{error.code}[/] {getattr(error, 'detail', error)}", highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]{error.code}[/] {getattr(error, 'detail', error)}", highlight=False, soft_wrap=True
+        )
         raise SystemExit(1) from error
     except (FileExistsError, FileNotFoundError, TimeoutError) as error:
-        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
 
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
-    host: str = "127.0.0.1",
-    data_dir: Path = Path(".winnow"),
+    port: Annotated[int | None, typer.Option(help="0 picks a free one; else WINNOW_PORT, or 8000.")] = None,
+    host: Annotated[str | None, typer.Option(help="Else WINNOW_HOST, or 127.0.0.1.")] = None,
+    data_dir: DataDir = None,
     allow_root: Annotated[list[Path], typer.Option(help="A folder datasets may come from; may be repeated.")] = [],  # noqa: B006
     output_root: Annotated[list[Path], typer.Option(help="A folder copies may go to; may be repeated.")] = [],  # noqa: B006
-    slots: Annotated[int, typer.Option(help="Jobs at a time.")] = 1,
+    slots: Annotated[int | None, typer.Option(help="Jobs at a time; else WINNOW_SLOTS, or 1.")] = None,
     worker: Annotated[bool, typer.Option(help="--no-worker serves HTTP only.")] = True,
 ) -> None:
     """Run the service on embedded defaults: SQLite and a folder, nothing to install."""
-    settings = Settings(
+    settings = _settings(
         host=host,
         port=port,
-        data_dir=data_dir.absolute(),
-        allow_roots=tuple(path.resolve() for path in allow_root) or Settings().allow_roots,
-        output_roots=tuple(path.resolve() for path in output_root) or Settings().output_roots,
+        data_dir=data_dir,
+        allow_roots=tuple(path.resolve() for path in allow_root) or None,
+        output_roots=tuple(path.resolve() for path in output_root) or None,
         slots=slots,
     )
+    told = _told_to_stop()
     with embedded(settings, worker=worker) as url:
         console.print(f"Winnow listens on [bold]{url}[/]; Ctrl-C stops it.")
-        _until_told()
+        while not told.wait(3600):
+            pass
 
 
 @app.command()
-def migrate() -> None:
+def migrate(data_dir: DataDir = None) -> None:
     """Bring the database of WINNOW_DATABASE_URL (or of the data folder) to the newest schema."""
-    migrations.upgrade(Settings().effective_database_url)
+    migrations.upgrade(_settings(data_dir=data_dir).effective_database_url)
     console.print("The schema is up to date.")
 
 
@@ -123,14 +128,17 @@ def demo(folder: Path = Path(".winnow/demo"), port: int = 0) -> None:
         console.print("Rendering a sample dataset of street scenes ...")
         count = render_sample_dataset(pictures)
         console.print(f"  {count} files in {pictures}")
-    settings = Settings(port=port, data_dir=(folder / "data").absolute(), allow_roots=(folder.resolve(),))
+    roots = (folder.resolve(),)
+    settings = alone(port=port, data_dir=(folder / "data").absolute(), allow_roots=roots, log_level="WARNING")
     with embedded(settings) as url, Client(url) as client:
         console.print(f"The service listens on {url}; posting a job: coreset, 10 % of the dataset.")
         job = client.submit_folder(pictures.resolve(), method="coreset", fraction=0.1)
         done = _watched(client, job["id"])
         _fetch(client, done, out)
     _summary(done, out)
-    console.print(f"  the page    [bold]make serve[/] and open http://127.0.0.1:8000/#/jobs/{done['id']}")
+    console.print(
+        f"  the page    [bold]make serve[/] and open http://127.0.0.1:8000/#/jobs/{done['id']}", soft_wrap=True
+    )
     console.print(f"Done in {time.monotonic() - began:.0f} s.")
 
 
@@ -171,19 +179,20 @@ def create(
     tenant: str,
     scope: Annotated[list[str], typer.Option(help="read, write or admin; may be repeated.")],
     expires_days: float | None = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Make a key; its text is shown this once."""
     expires_at = time.time() + expires_days * 86_400 if expires_days else None
-    with _database() as database, database.begin() as connection:
+    with _database(data_dir) as database, database.begin() as connection:
         _, text = key_store.create(connection, tenant, scope, expires_at)
     print(text)
 
 
 @keys.command("list")
-def list_keys() -> None:
+def list_keys(data_dir: DataDir = None) -> None:
     """Every key by its public prefix."""
     table = Table("prefix", "tenant", "scopes", "last used", "state")
-    with _database() as database, database.read() as connection:
+    with _database(data_dir) as database, database.read() as connection:
         for row in key_store.page(connection):
             used = datetime.fromtimestamp(row.last_used_at, UTC).isoformat() if row.last_used_at else "never"
             expired = row.expires_at is not None and row.expires_at < time.time()
@@ -193,17 +202,17 @@ def list_keys() -> None:
 
 
 @keys.command()
-def revoke(prefix: str) -> None:
+def revoke(prefix: str, data_dir: DataDir = None) -> None:
     """End a key at once."""
-    with _database() as database, database.begin() as connection:
+    with _database(data_dir) as database, database.begin() as connection:
         key_store.revoke(connection, prefix)
     console.print(f"{prefix} is revoked")
 
 
 @keys.command()
-def rotate(prefix: str, grace_hours: float = 24.0) -> None:
+def rotate(prefix: str, grace_hours: float = 24.0, data_dir: DataDir = None) -> None:
     """Make a successor; the old key ends after the grace."""
-    with _database() as database, database.begin() as connection:
+    with _database(data_dir) as database, database.begin() as connection:
         _, text = key_store.rotate(connection, prefix, grace_hours * 3600)
     print(text)
 
@@ -215,19 +224,25 @@ def quota(
     max_queued: Annotated[int | None, typer.Option(min=0, help="Jobs that wait.")] = None,
     max_bytes: Annotated[int | None, typer.Option(min=0, help="Of uploads that are kept.")] = None,
     max_items: Annotated[int | None, typer.Option(min=0, help="In one dataset.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Change what a tenant may use, and show it."""
     asked = {"max_running": max_running, "max_queued": max_queued, "max_bytes": max_bytes, "max_items": max_items}
-    with _database() as database, database.begin() as connection:
+    with _database(data_dir) as database, database.begin() as connection:
         limits = {name: limit for name, limit in asked.items() if limit is not None}
         stands = key_store.set_quota(connection, tenant, **limits)
     for name, limit in stands.items():
-        console.print(f"{name:<12} {limit}", highlight=False)
+        console.print(f"{name:<12} {limit}", highlight=False, soft_wrap=True)
+
+
+def _settings(**given: Any) -> Settings:
+    """What the command line says, and for the rest the environment."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 @contextmanager
-def _database() -> Iterator[Database]:
-    url = Settings().effective_database_url
+def _database(data_dir: Path | None) -> Iterator[Database]:
+    url = _settings(data_dir=data_dir).effective_database_url
     migrations.upgrade(url)
     database = Database(url)
     try:
@@ -244,9 +259,7 @@ def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="winnow-") as data:
         roots = (path.resolve() if path.is_dir() else path.resolve().parent,)
-        settings = Settings(
-            port=0, data_dir=Path(data), allow_roots=roots, output_roots=(out.resolve(),), log_level="WARNING"
-        )
+        settings = alone(data_dir=Path(data), allow_roots=roots, output_roots=(out.resolve(),), log_level="WARNING")
         with embedded(settings) as address:
             yield address
 
@@ -293,16 +306,18 @@ def _summary(job: dict[str, Any], out: Path) -> None:
         f"\n[bold]{counts['selected']}[/] of {counts['valid']} usable samples selected; "
         f"{counts['exact_duplicates']} exact duplicates, {counts['quarantined']} set aside."
     )
-    console.print(f"  the list    {out / 'selection.txt'}", highlight=False)
-    console.print(f"  why         {out / 'removed.jsonl'}, {out / 'quarantine.jsonl'}", highlight=False)
+    console.print(f"  the list    {out / 'selection.txt'}", highlight=False, soft_wrap=True)
+    console.print(f"  why         {out / 'removed.jsonl'}, {out / 'quarantine.jsonl'}", highlight=False, soft_wrap=True)
     if (out / "plots").exists():
-        console.print(f"  the plots   {out / 'plots'}", highlight=False)
-    console.print(f"  the proof   {out / 'manifest.json'}  {job['digests']['selection'][:23]}...", highlight=False)
+        console.print(f"  the plots   {out / 'plots'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"  the proof   {out / 'manifest.json'}  {job['digests']['selection'][:23]}...", highlight=False, soft_wrap=True
+    )
 
 
-def _until_told() -> None:
+def _told_to_stop() -> threading.Event:
+    """Set by Ctrl-C or SIGTERM from now on."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    while not told.wait(3600):
-        pass
+    return told

@@ -1,6 +1,6 @@
 """The one error tree: stable codes and words for people; HTTP numbers live in `app/errors.py` alone."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class WinnowError(Exception):
@@ -24,11 +24,6 @@ class WinnowError(Exception):
 class InvalidRequest(WinnowError):
     code = "INVALID_REQUEST"
     title = "The request does not fit the schema"
-
-
-class MalformedRequest(WinnowError):
-    code = "MALFORMED_REQUEST"
-    title = "The request is not well-formed"
 
 
 class SourceNotAllowed(InvalidRequest):
@@ -71,6 +66,11 @@ class JobNotFinished(Conflict):
     title = "The job has no result yet"
 
 
+class DatasetNotReady(Conflict):
+    code = "DATASET_NOT_READY"
+    title = "The dataset has not been listed yet"
+
+
 class JobFinished(Conflict):
     code = "JOB_FINISHED"
     title = "The job has already ended"
@@ -84,21 +84,6 @@ class RequestInFlight(Conflict):
 class OutputExists(Conflict):
     code = "OUTPUT_EXISTS"
     title = "The output folder already holds something"
-
-
-class TooLarge(WinnowError):
-    code = "TOO_LARGE"
-    title = "The request is larger than the limit"
-
-
-class UnsupportedMedia(WinnowError):
-    code = "UNSUPPORTED_MEDIA_TYPE"
-    title = "The body's type is not one this call takes"
-
-
-class RangeNotSatisfiable(WinnowError):
-    code = "RANGE_NOT_SATISFIABLE"
-    title = "The range lies outside the file"
 
 
 class QuotaExceeded(WinnowError):
@@ -185,11 +170,6 @@ class InvalidVectors(JobError):
     title = "The vectors cannot be used"
 
 
-class TargetUnreachable(JobError):
-    code = "TARGET_UNREACHABLE"
-    title = "The target cannot be met with this dataset"
-
-
 class OutputFailed(JobError):
     code = "OUTPUT_FAILED"
     title = "The selected files could not be copied out"
@@ -229,11 +209,6 @@ class WorkerStorageFull(TransientJobError):
     title = "The worker's disk is full"
 
 
-class DependencyAway(TransientJobError):
-    code = "UNAVAILABLE"
-    title = "A part the job depends on is away"
-
-
 # --- control flow between supervisor and computation ----------------------------------------------
 
 
@@ -255,20 +230,19 @@ class ItemError(Exception):
         self.detail = detail
 
 
-ITEM_CODES = frozenset(
-    {
-        "LINK_ESCAPES_ROOT",
-        "NOT_A_REGULAR_FILE",
-        "UNREADABLE",
-        "FILE_TOO_LARGE",
-        "NAME_NOT_UTF8",
-        "CONTENT_CHANGED",
-        "UNSUPPORTED_FORMAT",
-        "IMAGE_TOO_LARGE",
-        "DECODE_FAILED",
-        "ITEM_TIMEOUT",
-        "ITEM_CRASHED_DECODER",
-        "NOT_FINITE",
-        "ZERO_VECTOR",
-    }
-)
+# What is said of an item where nothing more is known.
+ITEM_CODES: Final = {
+    "LINK_ESCAPES_ROOT": "a link that leads out of the dataset's folder",
+    "NOT_A_REGULAR_FILE": "a pipe, a socket or a device",
+    "UNREADABLE": "the file cannot be opened",
+    "FILE_TOO_LARGE": "more bytes than one item may have",
+    "NAME_NOT_UTF8": "the name is not UTF-8",
+    "CONTENT_CHANGED": "not the bytes that were listed",
+    "UNSUPPORTED_FORMAT": "no picture of a kind that is read",
+    "IMAGE_TOO_LARGE": "more pixels than one picture may have",
+    "DECODE_FAILED": "the picture is damaged",
+    "ITEM_TIMEOUT": "decoding took too long, twice",
+    "ITEM_CRASHED_DECODER": "decoding ended the decoder, twice",
+    "NOT_FINITE": "the vector holds NaN or infinity",
+    "ZERO_VECTOR": "a vector of zeros has no direction, which cosine compares",
+}

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.snapshot import fingerprint
 from winnow.embeddings import Encoder
 from winnow.embeddings.cache import ShardCache
-from winnow.embeddings.extract import extract
+from winnow.embeddings.extract import examples, extract, without_zeros
 from winnow.errors import DatasetEmpty
 from winnow.insights import inspect
 from winnow.results import Embedded, Listing, Outcome, Report, Selection
-from winnow.selection import select
+from winnow.selection import compared_by, select
 from winnow.spec import JobSpec
 
 
@@ -36,14 +37,17 @@ def run(
 ) -> Outcome:
     """One filter job from a snapshot to an outcome; the same spec and snapshot give the same digests anywhere."""
     if len(listing) == 0:
-        raise DatasetEmpty("the dataset holds no picture or row that could be read; see its quarantine list")
+        raise DatasetEmpty(f"the dataset holds nothing that could be read{examples(listing.failures)}")
     timings: dict[str, float] = {}
     with _timed(timings, "embedding"):
         embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
+        if spec.selection.metric == "cosine":
+            embedded = without_zeros(embedded, len(listing) + len(listing.failures), spec.on_error)
     with _timed(timings, "selecting"):
         selection = select(spec.selection, embedded.vectors, seed=spec.seed, n_threads=n_threads, report=report)
     with _timed(timings, "inspecting"):
-        insights = inspect(spec.insights, embedded, selection, report=report)
+        compared = replace(embedded, vectors=compared_by(spec.selection.metric, embedded.vectors))
+        insights = inspect(spec.insights, compared, selection, report=report)
     return Outcome(
         listing=listing,
         embedded=embedded,

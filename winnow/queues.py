@@ -3,6 +3,7 @@
 from typing import Final, Literal
 
 COMPUTE_QUEUE: Final = "compute"
+KEY_PREFIX: Final = "winnow:"  # of everything of ours in a broker that others may use too
 RUN_JOB: Final = "winnow.run_job"
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]

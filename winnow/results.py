@@ -19,7 +19,6 @@ Distances = NDArray[np.float32]  # (k,)
 class Reason(StrEnum):
     """Why a sample is not in the selection."""
 
-    CORRUPT = "CORRUPT"
     EXACT_DUPLICATE = "EXACT_DUPLICATE"
     COVERED_BY_KEPT = "COVERED_BY_KEPT"
     OVER_BUDGET = "OVER_BUDGET"
@@ -32,6 +31,9 @@ class ItemFailure:
     path: str
     code: str  # one of errors.ITEM_CODES
     detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path[:100]!r}: {self.code}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ class Embedded:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Why no selection of as many samples could leave all others nearer than `lower_bound` to a kept one.
+
+    Of the kept samples and `next_pick`, some kept sample of any such selection has two within its radius; no sample
+    comes nearer to having two of them than `witness`, whose second-nearest is `lower_bound` away.
+    """
+
+    lower_bound: float  # rounded down: it holds in exact arithmetic
+    next_pick: int  # position
+    witness: int  # position
+
+
+@dataclass(frozen=True)
 class Selection:
     """A ranking of positions into `Embedded`, and what explains it."""
 
@@ -71,6 +86,7 @@ class Selection:
     covered_at: NDArray[np.int64]  # (m,) rank that brought `nearest`
     full_rank: NDArray[np.int64] | None = None  # (m,) budget at which a sample would be kept, -1 unknown
     radius: float = 0.0  # largest `distance`
+    proof: Proof | None = None  # where the method can give one
     notes: dict[str, Any] = field(default_factory=dict)  # method-specific facts for the manifest
 
 

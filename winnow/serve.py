@@ -1,8 +1,6 @@
 """An embedded service: migrates its database, starts the API and the worker, restarts what dies, stops cleanly."""
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,18 +10,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from winnow.errors import WinnowError
+from winnow.lifeline import die_with_parent
 from winnow.settings import Settings
 from winnow.store import migrate
 
-_PR_SET_PDEATHSIG: Final = 1
 _READY_S: Final = 60.0
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LIVED_WELL_S: Final = 30.0
 
-_libc = ctypes.CDLL(None)
+_NAMES: Final = frozenset(f"WINNOW_{name.upper()}" for name in Settings.model_fields)
+_ANYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - to be recognised, not to be bound
 
 
 class CannotServe(WinnowError):
@@ -39,17 +39,27 @@ def embedded(settings: Settings, *, worker: bool = True) -> Iterator[str]:
     migrate.upgrade(settings.effective_database_url)
     modules = ("app", "worker") if worker else ("app",)
     keepers = [_Keeper(module, _environment(settings), settings.stop_grace_s) for module in modules]
-    url = f"http://{settings.host}:{settings.port}"
     try:
         for keeper in keepers:
             keeper.start()
-        _await_ready(url, keepers[0])
-        yield url
+        _await_ready(_url("127.0.0.1" if settings.host in _ANYWHERE else settings.host, settings.port), keepers[0])
+        yield _url(settings.host, settings.port)
     finally:
         for keeper in keepers:
             keeper.ask_to_stop()
         for keeper in keepers:
             keeper.join()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def alone(**facts: Any) -> Settings:
+    """Settings of a service of our own for one errand: whatever the environment says, on no database but its own."""
+    own = {"host": "127.0.0.1", "port": 0, "require_keys": False, "allowed_hosts": ()}
+    elsewhere = dict.fromkeys(("database_url", "database_url_file", "broker_url", "broker_url_file"))
+    return Settings(**{**own, **elsewhere, **facts})
 
 
 def free_port() -> int:
@@ -86,7 +96,7 @@ class _Keeper(threading.Thread):
             [sys.executable, "-m", self._module],
             env=dict(self._environment),
             start_new_session=True,  # Ctrl-C reaches us alone; we tell the others
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call that takes no lock
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call that takes no lock
         )
         while process.poll() is None:
             if self._stopping.wait(0.1):
@@ -102,13 +112,9 @@ class _Keeper(threading.Thread):
             return process.wait()
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _environment(settings: Settings) -> dict[str, str]:
     """This process's settings, spelled for the next ones."""
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name.upper() not in _NAMES}
     for name, value in settings.model_dump(exclude_none=True).items():
         text = ":".join(map(str, value)) if isinstance(value, tuple) else str(value)
         environment[f"WINNOW_{name.upper()}"] = text
@@ -122,6 +128,10 @@ def _await_ready(url: str, api: _Keeper) -> None:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=2):  # noqa: S310 - our own address
                 return
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return  # it answers, and refuses this address or a caller without a key
+            time.sleep(0.1)
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise CannotServe("the API did not start; what it printed above says why (is the port taken?)")

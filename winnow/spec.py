@@ -10,7 +10,6 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^up_[0-9a-f]{32}$")]
-JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Neighbors = Annotated[int, Field(ge=1, le=100)]
 

@@ -19,7 +19,8 @@ from typing import Any, Final
 import redis
 from kombu.exceptions import KombuError
 
-from winnow.queues import COMPUTE_QUEUE
+from winnow.lifeline import die_with_parent
+from winnow.queues import COMPUTE_QUEUE, KEY_PREFIX
 from winnow.settings import Settings
 from worker.celery_app import SOCKET_VARIABLE, ring
 
@@ -27,7 +28,7 @@ _QUICK_S: Final = 10.0  # a bell that lives shorter died of what it was fed
 _QUICK_DEATHS: Final = 3
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 # In Redis a queue is a list of its name; what was taken and not acknowledged lies in two more.
-_KEYS: Final = (COMPUTE_QUEUE, "unacked", "unacked_index")
+_KEYS: Final = tuple(KEY_PREFIX + name for name in (COMPUTE_QUEUE, "unacked", "unacked_index"))
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,11 @@ class Bell:
         command = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker"]
         options = ["-P", "solo", "-c", "1", "-Q", COMPUTE_QUEUE, "--without-gossip", "--without-mingle"]
         environment: dict[str, Any] = os.environ | {SOCKET_VARIABLE: self._path}
-        bell = subprocess.Popen([*command, *options, "--loglevel", "ERROR"], env=environment)  # noqa: S603
+        bell = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*command, *options, "--loglevel", "ERROR"],
+            env=environment,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call that takes no lock
+        )
         while bell.poll() is None:
             if self._stopping.wait(0.2):
                 bell.kill()

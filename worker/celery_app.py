@@ -10,13 +10,18 @@ from contextlib import suppress
 
 from celery import Celery
 
-from winnow.queues import COMPUTE_QUEUE, RUN_JOB
+from winnow.queues import COMPUTE_QUEUE, KEY_PREFIX, RUN_JOB
 from winnow.settings import Settings
 
 SOCKET_VARIABLE = "WINNOW_BELL_SOCKET"
 
 # A frozen broker must not freeze us: two seconds, then the poll finds the job.
-TRANSPORT = {"socket_timeout": 2, "socket_connect_timeout": 2, "health_check_interval": 10}
+TRANSPORT = {
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
+    "health_check_interval": 10,
+    "global_keyprefix": KEY_PREFIX,
+}
 
 
 def make_celery(broker_url: str | None) -> Celery:

@@ -4,7 +4,6 @@ It reads its task as one JSON object from stdin and writes JSON lines to what wa
 the end one of `done`, `failed`, `cancelled`. SIGTERM asks it to stop at the next report.
 """
 
-import ctypes
 import errno
 import json
 import logging
@@ -30,6 +29,7 @@ from winnow.embeddings import get_encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import read_unchanged
 from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
+from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Listing
 from winnow.settings import Settings
 from winnow.spec import JobSpec, Source
@@ -37,7 +37,6 @@ from winnow.store.artifacts import Artifacts
 from worker import outputs
 from worker.failpoints import failpoint
 
-_PR_SET_PDEATHSIG = 1
 _REPORTS_PER_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -58,7 +57,8 @@ class Task:
 
 
 def main() -> None:
-    _die_with_parent()
+    die_with_parent()
+    exit_if_orphaned()
     # Whatever a library prints goes to the log; the pipe belongs to the protocol alone.
     pipe = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -115,14 +115,18 @@ def _filter(
     task: Task, settings: Settings, artifacts: Artifacts, reader: Reader, listing: Listing, report: "_Reporter"
 ) -> dict[str, Any]:
     spec = JobSpec.model_validate(task.spec, strict=False)
-    encoder = get_encoder(spec.encoder.name)
     threads = kernels.effective_threads(settings.threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
+    encoder = get_encoder(spec.encoder.name)
     with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
         cache = ShardCache(artifacts.cache)
         outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
     pictures = _pictures(reader, listing, settings.max_pixels)
     folder = artifacts.attempt(task.job_id, task.attempt)
-    files = outputs.write(outcome, spec, folder, job_id=task.job_id, pictures=pictures, report=report)
+    roots = settings.output_roots
+    files = outputs.write(
+        outcome, spec, folder, job_id=task.job_id, pictures=pictures, output_roots=roots, report=report
+    )
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
     return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
@@ -187,12 +191,6 @@ def _say(pipe: TextIO, message: dict[str, Any]) -> None:
         pipe.write(json.dumps(message) + "\n")
     except BrokenPipeError:
         sys.exit(1)  # nobody listens any more
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from winnow.datasets import snapshot
-from winnow.exports import FORMATS, copy_selected, kept_rows, quarantine_rows, removed_rows
+from winnow.exports import FORMATS, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
 from winnow.exports.formats import write_jsonl
 from winnow.pipeline import canonical_json
 from winnow.plots import draw
@@ -59,6 +59,7 @@ def write(
     *,
     job_id: str,
     pictures: Pictures | None,
+    output_roots: tuple[Path, ...],
     report: Report,
 ) -> list[dict[str, Any]]:
     """All files of a finished job below `folder`; returns name, size, sha256 and media type of each."""
@@ -67,7 +68,8 @@ def write(
     _write_pictures(out, outcome, pictures, report)
     if spec.output is not None and pictures is not None:
         paths = [outcome.embedded.paths[position] for position in outcome.selection.positions]
-        copy_selected(pictures.read, paths, Path(spec.output.path), job_id=job_id, report=report)
+        target = Path(spec.output.path)
+        copy_selected(pictures.read, paths, target, roots=output_roots, job_id=job_id, report=report)
     out.put_bytes("timings.json", _JSON, canonical_json(outcome.timings_s))
     manifest = _manifest(outcome, spec, out.files)
     out.put_bytes("manifest.json", _JSON, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
@@ -97,7 +99,8 @@ def _write_lists(out: _Folder, outcome: Outcome) -> None:
         out.put(kind.file_name, kind.media_type, partial(kind.write, kept_rows(embedded, selection)))
     out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed_rows(embedded, selection), file))
     out.put("quarantine.jsonl", _JSONL, lambda file: write_jsonl(quarantine_rows(embedded), file))
-    snapshot.save(outcome.listing, out.path / "inputs.parquet")
+    out.put_bytes("certificate.json", _JSON, json.dumps(certificate(embedded, selection), indent=2).encode())
+    out.put("inputs.parquet", FORMATS["parquet"].media_type, partial(snapshot.write, outcome.listing))
 
 
 def _write_pictures(out: _Folder, outcome: Outcome, pictures: Pictures | None, report: Report) -> None:

@@ -4,6 +4,7 @@ import time
 from typing import Any, Final
 
 STAGES: Final = ("reading", "embedding", "selecting", "covering", "inspecting", "writing")
+LISTING_STAGES: Final = ("reading",)
 # The share of a typical job each stage takes; only the bar depends on it.
 _WEIGHTS: Final = {
     "reading": 0.15,
@@ -18,7 +19,9 @@ _WEIGHTS: Final = {
 class Progress:
     """Fed with reports, read as the `progress` object of a job."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: tuple[str, ...] = STAGES) -> None:
+        whole = sum(_WEIGHTS[name] for name in stages)
+        self._weights = {name: _WEIGHTS[name] / whole for name in stages}
         self._began: dict[str, float] = {}
         self._stages: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
@@ -33,7 +36,7 @@ class Progress:
         self._stages[stage] = {"name": stage, "done": done, "total": total, "skipped": skipped, "rate_per_s": rate}
 
     def as_json(self) -> dict[str, Any]:
-        fraction = sum(_WEIGHTS[name] * self._share(name) for name in STAGES)
+        fraction = sum(weight * self._share(name) for name, weight in self._weights.items())
         elapsed = time.monotonic() - self._started
         eta = round(elapsed * (1 - fraction) / fraction) if fraction > 0.02 and elapsed > 1 else None
         stages = [self._stages[name] for name in STAGES if name in self._stages]

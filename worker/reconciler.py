@@ -8,14 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select
-
 from winnow.errors import WinnowError
 from winnow.settings import Settings
-from winnow.store import idempotency, jobs
+from winnow.store import idempotency, jobs, uploads
 from winnow.store.artifacts import Artifacts
 from winnow.store.db import Database
-from winnow.store.tables import job, job_result
 
 _HOUSEKEEPING_S: Final = 3600.0
 _ORPHAN_AGE_S: Final = 24 * 3600.0  # nobody writes to one file for a day
@@ -66,20 +63,20 @@ class Reconciler:
     def _sweep(self) -> None:
         with self._database.begin() as connection:
             idempotency.forget_old(connection)
+            for upload_id in uploads.remove_abandoned(connection, older_than_s=_ORPHAN_AGE_S):
+                logger.info("upload %s was never completed", upload_id)
         sweep_orphans(self._database, Artifacts(self._settings.data_dir), older_than_s=_ORPHAN_AGE_S)
 
 
 def sweep_orphans(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
     """Delete attempts that no result names and files that were never finished; returns how many went."""
     with database.read() as connection:
-        known = set(connection.execute(select(job.c.id)).scalars())
-        named = {(row.job_id, f"a{row.attempt}") for row in connection.execute(select(job_result))}
-        open_jobs = set(connection.execute(select(job.c.id).where(job.c.finished_at.is_(None))).scalars())
+        unfinished, results = jobs.attempts_in_use(connection)
     before = time.time() - older_than_s
     gone = 0
     for attempt in artifacts.root.glob("jobs/*/a*"):
-        owner = attempt.parent.name
-        if owner in open_jobs or ((owner, attempt.name) in named and owner in known) or _younger(attempt, before):
+        named = attempt.parent.name in unfinished or (attempt.parent.name, attempt.name) in results
+        if named or _younger(attempt, before):
             continue
         shutil.rmtree(attempt, ignore_errors=True)
         gone += 1

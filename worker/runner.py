@@ -32,7 +32,7 @@ from winnow.errors import (
 from winnow.settings import Settings
 from winnow.store import datasets, jobs, keys
 from winnow.store.db import Database
-from worker.progress import Progress
+from worker.progress import LISTING_STAGES, STAGES, Progress
 
 _CANCEL_GRACE_S: Final = 0.7  # how long a child may take to come to a safe point
 _CHILD: Final = (sys.executable, "-m", "worker.child")
@@ -174,8 +174,6 @@ class Runner:
 
     def _fail(self, held: jobs.Claim, *, code: str, title: str, detail: str, transient: bool) -> None:
         error = {"code": code, "title": title, "detail": detail}
-        if held.kind == "list" and not transient:
-            self._retried(lambda connection: datasets.set_failed(connection, held.dataset_id, error=error))
         self._write(held, jobs.fail, code=code, error=error, transient=transient)
 
     def _write_error(self, held: jobs.Claim, error: JobError) -> None:
@@ -209,7 +207,7 @@ class Child:
     """The computing process: its reports, its verdict, its end."""
 
     def __init__(self, task: dict[str, Any]) -> None:
-        self.progress = Progress()
+        self.progress = Progress(LISTING_STAGES if task["kind"] == "list" else STAGES)
         self.listed: dict[str, Any] | None = None
         self.verdict: dict[str, Any] | None = None
         self.ended = threading.Event()

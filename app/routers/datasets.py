@@ -1,18 +1,18 @@
 """Uploads and datasets."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app import examples, files, service
-from app.deps import DatasetRow, PartsDep, Reader, UploadIdPath, Writer
+from app.deps import DatasetIdPath, DatasetRow, PartsDep, Reader, UploadIdPath, Writer
 from app.paging import PageSize, PageToken, capped, page_of
 from app.routers.answers import IdempotencyKey, respond
 from app.schemas import dataset_json, upload_json
 from app.strict_json import StrictRoute
 from app.uploads import received
-from winnow.errors import Conflict, JobNotFinished
+from winnow.errors import Conflict, DatasetNotReady, InvalidRequest
 from winnow.spec import DatasetSpec
 from winnow.store import datasets
 
@@ -32,17 +32,30 @@ def get_upload(parts: PartsDep, caller: Reader, upload_id: UploadIdPath) -> dict
     return upload_json(service.find_upload(parts, caller, upload_id))
 
 
-@router.put("/uploads/{upload_id}")
+_BYTES: Final = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+@router.put("/uploads/{upload_id}", openapi_extra={"requestBody": {"required": True, **_BYTES}})
 async def put_upload(parts: PartsDep, caller: Writer, upload_id: UploadIdPath, request: Request) -> dict[str, Any]:
     """The bytes, streamed to disk as they come; a broken upload can simply be sent again."""
+    if "content-range" in request.headers:
+        raise InvalidRequest("an upload is sent whole, without Content-Range")
     row = await run_in_threadpool(service.find_upload, parts, caller, upload_id)
     if row.completed_at is not None:
         raise Conflict("this upload is complete; open another one")
     room = await run_in_threadpool(service.storage_left, parts, caller)
     target = parts.artifacts.upload(upload_id)
     async with received(request, parts.artifacts, target, room) as (aside, size, sha256):
+        if not size:
+            raise InvalidRequest("the upload is empty; send the bytes as the body")
         sealed = await run_in_threadpool(service.seal_upload, parts, caller, upload_id, aside, size, sha256)
     return upload_json(sealed)
+
+
+@router.delete("/uploads/{upload_id}", status_code=204)
+def delete_upload(parts: PartsDep, caller: Writer, upload_id: UploadIdPath) -> None:
+    """Free its room; refused while a dataset reads it."""
+    service.delete_upload(parts, caller, upload_id)
 
 
 @router.post("/datasets", status_code=202, responses=examples.DATASET_QUEUED)
@@ -70,13 +83,19 @@ def get_dataset(row: DatasetRow) -> dict[str, Any]:
     return dataset_json(row)
 
 
+@router.delete("/datasets/{dataset_id}", status_code=204)
+def delete_dataset(parts: PartsDep, caller: Writer, dataset_id: DatasetIdPath) -> None:
+    """Forget the dataset; its pictures are not touched. Refused while jobs name it."""
+    service.delete_dataset(parts, caller, dataset_id)
+
+
 @router.get("/datasets/{dataset_id}/samples")
 def list_samples(
     parts: PartsDep, row: DatasetRow, page_size: PageSize = 100, page_token: PageToken = None
 ) -> dict[str, Any]:
     """The listing in canonical order; items that could not be read come last, with a code."""
     if row.state != "ready":
-        raise JobNotFinished("the dataset has not been listed")
+        raise DatasetNotReady("the dataset has not been listed yet")
     purpose = f"samples {row.id}"
     offset = parts.tokens.read(purpose, page_token) if page_token else 0
     path = parts.artifacts.dataset(row.id) / row.snapshot

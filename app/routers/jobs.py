@@ -45,7 +45,7 @@ async def submit_job(
     body = respond(response, said, "jobs")
     response.headers["Retry-After"] = "1"
     wait_s = _preferred_wait(prefer)
-    if wait_s:
+    if wait_s and not await run_in_threadpool(service.is_gone, parts, caller, body["id"]):
         row = await settled(parts, caller, body["id"], wait_s, request.is_disconnected)
         if row.state in FINAL_STATES:
             response.status_code = 200

@@ -75,6 +75,12 @@ def get_manifest(parts: PartsDep, job: FinishedJob, request: Request) -> Respons
     return _file(parts, job, request, "manifest.json")
 
 
+@router.get("/certificate", response_class=FileResponse)
+def get_certificate(parts: PartsDep, job: FinishedJob, request: Request) -> Response:
+    """How far any sample is from a kept one, how much nearer the best selection could be, and how to check it."""
+    return _file(parts, job, request, "certificate.json")
+
+
 @router.get("/curve", response_class=FileResponse)
 def get_curve(parts: PartsDep, job: FinishedJob, request: Request) -> Response:
     """The budget curve: radius and mean distance against the number kept."""

@@ -97,11 +97,12 @@ async function showJob(id, mine) {
   const job = await read(`/v1/jobs/${id}`);
   if (mine !== visit) return;
   if (!FINAL.has(job.state)) {
-    main.replaceChildren(heading(job), progressOf(job), button("Cancel", () => post(`/v1/jobs/${id}:cancel`)));
+    main.replaceChildren(heading(job), progressOf(job), button("Cancel", () => post(`/v1/jobs/${id}:cancel`).then(show)));
     again(mine, () => showJob(id, mine));
     return;
   }
-  main.replaceChildren(heading(job), job.state === "succeeded" ? await result(job) : failure(job), removal(job));
+  const outcome = job.state === "succeeded" ? await result(job) : failure(job);
+  if (mine === visit) main.replaceChildren(heading(job), outcome, removal(job));
 }
 
 function heading(job) {
@@ -138,7 +139,7 @@ function button(text, action) {
   async function press() {
     element.disabled = true;
     await action().catch((error) => main.prepend(alertBox(error)));
-    show();
+    element.disabled = false;
   }
 }
 
@@ -149,9 +150,10 @@ async function result(job) {
   const insights = (await read(`${at}/insights`)).items;
   const plots = await Promise.all(insights.map(async (insight) => {
     const { title } = await read(insight.data);
-    return make("figure", {}, make("img", { src: await blobUrl(insight.plots[0]), alt: title }), make("figcaption", {}, title));
+    return make("figure", { class: insight.name }, make("img", { src: await blobUrl(insight.plots[0]), alt: title }), make("figcaption", {}, title));
   }));
-  return make("div", {}, make("dl", { class: "facts" }, ...facts), downloads(at, job),
+  const { claim } = await read(`${at}/certificate`).catch(() => ({ claim: "" }));
+  return make("div", {}, make("dl", { class: "facts" }, ...facts), make("p", { class: "claim" }, claim), downloads(at, job),
     make("h2", {}, "Kept, in order of worth"), await kept(at, job),
     make("h2", {}, "Why these"), make("div", { class: "plots" }, ...plots),
     make("h2", {}, "Removed"), await paged(`${at}/removed`, job, removedRow, ["file", "reason", "nearest kept", "distance"]),
@@ -161,8 +163,7 @@ async function result(job) {
 function downloads(at, job) {
   const names = ["selection.txt", "selection.csv", "selection.jsonl", "selection.parquet", "removed.jsonl", "manifest.json"];
   const links = names.map((name) => button(name, async () => {
-    const link = make("a", { href: await blobUrl(`${at}/artifacts/${name}`), download: name });
-    link.click();
+    make("a", { href: await blobUrl(`${at}/artifacts/${name}`), download: name }).click();
   }));
   return make("p", { class: "downloads" }, ...links, make("code", { title: "selection digest" }, job.digests.selection.slice(0, 23)));
 }

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from winnow_client.errors import JobFailedError, UnavailableError, error_from
+from winnow_client.bar import draw
+from winnow_client.errors import ConflictError, JobFailedError, NotFoundError, UnavailableError, error_from
 
 Job = dict[str, Any]
 OnProgress = Callable[[Job], None]
@@ -69,7 +70,11 @@ class Client:
             with Path(path).open("rb") as file:  # opened anew by each try
                 return self._http.put(f"/v1/uploads/{upload_id}", content=file, timeout=None)
 
-        self._tried(send)
+        try:
+            self._tried(send)
+        except ConflictError:  # an earlier try may have arrived although its answer did not
+            if self._get(f"/v1/uploads/{upload_id}")["state"] != "complete":
+                raise
         return upload_id
 
     def create_dataset(self, source: dict[str, Any], name: str = "dataset") -> dict[str, Any]:
@@ -103,10 +108,20 @@ class Client:
         yield from self._pages("/v1/jobs", query)
 
     def wait(
-        self, job_id: str, *, timeout_s: float | None = None, on_progress: OnProgress | None = None, poll_s: float = 0
+        self,
+        job_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        progress: bool = False,
+        poll_s: float = 0,
     ) -> Job:
-        """Until the job has ended; JobFailedError where it did not succeed, TimeoutError where it took too long."""
+        """Until the job has ended; JobFailedError where it did not succeed, TimeoutError where it took too long.
+
+        `progress` draws a bar on stderr; `on_progress` is given the job every second.
+        """
         deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+        on_progress = on_progress or (draw if progress else None)
         wait_s = 1 if on_progress else _WAIT_S
         while True:
             job = self._get(f"/v1/jobs/{job_id}", {"wait": wait_s})
@@ -121,10 +136,26 @@ class Client:
             self._pause(poll_s)
 
     def cancel(self, job_id: str) -> Job:
-        return self._post(f"/v1/jobs/{job_id}:cancel")
+        """Ask for its end; cancelling twice is no error."""
+        try:
+            return self._post(f"/v1/jobs/{job_id}:cancel")
+        except ConflictError:
+            job = self.get(job_id)
+            if job["state"] != "cancelled":
+                raise
+            return job
 
     def delete(self, job_id: str) -> None:
-        self._tried(lambda: self._http.delete(f"/v1/jobs/{job_id}"))
+        """Forget an ended job and its files."""
+        self._deleted(f"/v1/jobs/{job_id}")
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Forget a dataset whose jobs are deleted; the pictures themselves are not touched."""
+        self._deleted(f"/v1/datasets/{dataset_id}")
+
+    def delete_upload(self, upload_id: str) -> None:
+        """Free the room of an upload that no dataset reads."""
+        self._deleted(f"/v1/uploads/{upload_id}")
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -147,6 +178,10 @@ class Client:
 
     def manifest(self, job_id: str) -> dict[str, Any]:
         return self._get(f"/v1/jobs/{job_id}/manifest")
+
+    def certificate(self, job_id: str) -> dict[str, Any]:
+        """How good the selection is, and how much better any other of its size could be."""
+        return self._get(f"/v1/jobs/{job_id}/certificate")
 
     def insights(self, job_id: str) -> list[str]:
         return [item["name"] for item in self._get(f"/v1/jobs/{job_id}/insights")["items"]]
@@ -193,6 +228,20 @@ class Client:
         answer: dict[str, Any] = self._tried(lambda: self._http.post(url, json=body, headers=headers)).json()
         return answer
 
+    def _deleted(self, url: str) -> None:
+        tries = 0
+
+        def send() -> httpx.Response:
+            nonlocal tries
+            tries += 1
+            return self._http.delete(url)
+
+        try:
+            self._tried(send)
+        except NotFoundError:
+            if tries == 1:  # else an earlier try has done it
+                raise
+
     def _pages(self, url: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         while True:
             page = self._get(url, query)
@@ -212,12 +261,17 @@ class Client:
                     raise UnavailableError("UNREACHABLE", f"no answer from the service: {error}") from error
                 self._pause(_backoff_s(attempt, None))
                 continue
-            if answer.status_code not in _AGAIN or last:
+            if last or not _passes(answer):
                 break
             self._pause(_backoff_s(attempt, answer.headers.get("Retry-After")))
         if not answer.is_success:
             raise error_from(answer)
         return answer
+
+
+def _passes(answer: httpx.Response) -> bool:
+    """Whether asking again may help."""
+    return answer.status_code in _AGAIN or (answer.status_code == 409 and '"REQUEST_IN_FLIGHT"' in answer.text)
 
 
 def _backoff_s(attempt: int, retry_after: str | None) -> float:

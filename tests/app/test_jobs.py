@@ -101,7 +101,16 @@ def test_events_tell_the_story_and_can_be_resumed(api, root):
 
 def test_a_result_is_not_there_before_its_time(api, root):
     job_id = api.submit(root).json()["id"]
-    for name in ("selection", "removed", "quarantine", "manifest", "artifacts", "insights", "plots/map.png"):
+    for name in (
+        "selection",
+        "removed",
+        "quarantine",
+        "manifest",
+        "certificate",
+        "artifacts",
+        "insights",
+        "plots/map.png",
+    ):
         answer = api.http.get(f"/v1/jobs/{job_id}/{name}")
         assert (answer.status_code, answer.json()["code"]) == (409, "JOB_NOT_FINISHED")
 

@@ -1,5 +1,8 @@
 """Whatever goes wrong is answered in one form, `application/problem+json`, with a code a program can rely on."""
 
+import json
+import time
+
 import pytest
 
 from app.main import create_app
@@ -86,3 +89,57 @@ def test_a_row_whose_file_is_missing_is_not_found(api, root):
     with api.database.begin() as connection:
         datasets.set_listed(connection, dataset_id, counts={"input": 1}, fingerprint="f", snapshot="gone.parquet")
     assert_problem(api.http.get(f"/v1/datasets/{dataset_id}/samples"), 404, "NOT_FOUND")
+
+
+VECTORS = {"source": {"type": "vectors", "path": "/x.npy"}}
+
+
+@pytest.mark.parametrize(
+    ("source_type", "more", "pointer"),
+    [
+        ("vectors", {"encoder": {"name": "descriptor-64"}}, "/encoder/name"),
+        ("folder", {"encoder": {"name": "given"}}, "/encoder/name"),
+        ("vectors", {"output": {"path": "ROOT/new"}}, "/output"),
+    ],
+)
+@pytest.mark.parametrize("query", ["", "?validate_only=true"])
+def test_what_does_not_fit_the_kind_of_dataset_is_refused_at_once(api, root, source_type, more, pointer, query):
+    (root / "x.npy").touch()
+    path = root / "x.npy" if source_type == "vectors" else root
+    body = {
+        "dataset": {"source": {"type": source_type, "path": str(path)}},
+        "selection": {"method": "random", "target": {"count": 3}},
+        **json.loads(json.dumps(more).replace("ROOT", str(root))),
+    }
+    refused = api.http.post(f"/v1/jobs{query}", json=body)
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+
+
+def test_an_unknown_upload_is_pointed_at_where_it_stands(api):
+    source = {"type": "archive", "upload_id": "up_" + "0" * 32}
+    body = {"dataset": {"source": source}, "selection": {"method": "random", "target": {"count": 3}}}
+    refused = api.http.post("/v1/jobs", json=body).json()
+    assert [error["pointer"] for error in refused["errors"]] == ["/dataset/source/upload_id"]
+
+
+@pytest.mark.parametrize("entry", ["0,", "[],", "0.5,", '"x",'])
+def test_an_endless_list_is_refused_before_it_costs_anything(api, root, entry):
+    body = '{"insights": [' + entry * 200_000 + "0]}"
+    began = time.monotonic()
+    refused = api.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 400
+    assert time.monotonic() - began < 1
+
+
+def test_two_idempotency_keys_are_a_contradiction(api, root):
+    twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Content-Type", "application/json")]
+    assert api.http.post("/v1/jobs", content=b"{}", headers=twice).status_code == 400
+
+
+def test_a_repeat_after_the_deletion_is_given_the_first_answer(api, root):
+    first = api.submit(root, **{"Idempotency-Key": "k"}).json()
+    api.http.post(f"/v1/jobs/{first['id']}:cancel")
+    assert api.http.delete(f"/v1/jobs/{first['id']}").status_code == 204
+    again = api.submit(root, **{"Idempotency-Key": "k", "Prefer": "wait=1"})
+    assert (again.status_code, again.json()) == (202, first)

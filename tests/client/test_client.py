@@ -38,7 +38,7 @@ class Scripted:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_DELETE = answer
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -141,3 +141,50 @@ def test_a_download_never_overwrites(scripted, client, tmp_path):
     with pytest.raises(NotFoundError):
         client.download("job_1", "selection.txt", tmp_path / "other.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]
+
+
+def test_what_a_lost_answer_has_done_is_not_an_error(scripted, client, tmp_path):
+    conflict = {"code": "CONFLICT", "detail": "complete"}
+    scripted.answers = [(503, {}, {}), (404, {}, {"code": "NOT_FOUND", "detail": "gone"})]
+    client.delete("job_1")
+    scripted.answers = [
+        (409, {}, {"code": "JOB_FINISHED", "detail": "is cancelled"}),
+        (200, {}, {"state": "cancelled"}),
+    ]
+    assert client.cancel("job_1")["state"] == "cancelled"
+    scripted.answers = [(409, {}, {"code": "JOB_FINISHED", "detail": "ended"}), (200, {}, {"state": "succeeded"})]
+    with pytest.raises(ConflictError):
+        client.cancel("job_1")
+    (tmp_path / "file").write_bytes(b"x")
+    scripted.answers = [(201, {}, {"id": "up_1"}), (409, {}, conflict), (200, {}, {"state": "complete"})]
+    assert client.upload(tmp_path / "file") == "up_1"
+
+
+def test_a_first_deletion_of_nothing_is_an_error(scripted, client):
+    scripted.answers = [(404, {}, {"code": "NOT_FOUND", "detail": "never was"})]
+    with pytest.raises(NotFoundError):
+        client.delete_dataset("ds_1")
+
+
+def test_a_request_whose_twin_is_being_served_is_repeated(scripted, client):
+    scripted.answers = [(409, {}, {"code": "REQUEST_IN_FLIGHT", "detail": "twin"}), (202, {}, {"id": "job_1"})]
+    assert client.submit({})["id"] == "job_1"
+
+
+def test_the_bar_says_how_far_a_job_is(scripted, client, capsys):
+    stages = [{"name": "embedding", "done": 5, "total": 10}]
+    running = {
+        "state": "running",
+        "stage": "embedding",
+        "finished_at": None,
+        "progress": {"fraction": 0.5, "stages": stages},
+    }
+    scripted.answers = [
+        (200, {}, running),
+        (200, {}, running | {"state": "succeeded", "stage": "done", "finished_at": "x"}),
+    ]
+    client.wait("job_1", progress=True)
+    said = capsys.readouterr().err
+    assert "50% embedding 5/10" in said
+    assert said.endswith("\n")
+    assert "100% done" in said

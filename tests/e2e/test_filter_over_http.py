@@ -2,8 +2,11 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -140,3 +143,40 @@ def test_the_client_reads_names_that_look_like_line_breaks(service, make_picture
     assert (
         len(service.http.get(f"/v1/jobs/{job['id']}/selection").content.split(b"\n")) == job["counts"]["selected"] + 1
     )
+
+
+def test_the_certificate_is_checked_by_numpy_alone(service, tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    source = {"type": "vectors", "path": str(tmp_path / "vectors.npy")}
+    job = service.filter(source, {"method": "coreset", "target": {"count": 20}})
+    certificate = service.http.get(f"/v1/jobs/{job['id']}/certificate").json()
+    assert 1 <= certificate["ratio"] <= 2.001
+    assert "the 20 kept" in certificate["claim"]
+    (tmp_path / "kept").write_text(service.http.get(f"/v1/jobs/{job['id']}/selection?format=jsonl").text)
+
+    def checked(says):
+        (tmp_path / "says").write_text(json.dumps(says))
+        script = Path(__file__).parents[2] / "docs" / "check_certificate.py"
+        files = [str(tmp_path / name) for name in ("vectors.npy", "kept", "says")]
+        return subprocess.run([sys.executable, str(script), *files], capture_output=True, text=True, check=False)
+
+    assert checked(certificate).stdout.startswith("holds")
+    assert checked(certificate | {"radius": certificate["radius"] * 0.99}).returncode == 1
+    assert checked(certificate | {"lower_bound": certificate["lower_bound"] * 1.01}).returncode == 1
+
+
+def test_a_vector_without_direction_is_set_aside_under_cosine(service, tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32) * np.float32(1e30)
+    vectors[7] = 0
+    np.save(tmp_path / "vectors.npy", vectors)
+    source = {"type": "vectors", "path": str(tmp_path / "vectors.npy")}
+    job = service.filter(source, {"method": "coreset", "metric": "cosine", "target": {"count": 5}})
+    assert (job["state"], job["counts"]["quarantined"]) == ("succeeded", 1)
+    rows = service.http.get(f"/v1/jobs/{job['id']}/quarantine").json()["items"]
+    assert [(row["path"], row["code"]) for row in rows] == [("row-0000007", "ZERO_VECTOR")]
+    assert "direction" in rows[0]["detail"]
+    manifest = service.http.get(f"/v1/jobs/{job['id']}/manifest").json()
+    assert "inputs.parquet" in {entry["name"] for entry in manifest["files"]}
+    removed = service.http.get(f"/v1/jobs/{job['id']}/removed").json()["items"]
+    assert sorted(row["kept_at_budget"] for row in removed) == list(range(6, 50))

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 ATTACK = '<img src=x onerror="window.struck=1">.png'
+expect.set_options(timeout=15_000)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -60,6 +61,7 @@ def test_from_a_folder_to_its_list_and_back(page, pictures):
         assert plot.evaluate("image => image.naturalWidth") > 200
         assert plot.get_attribute("alt")
     expect(page.get_by_role("row", name=re.compile("truncated.png"))).to_contain_text("DECODE_FAILED")
+    expect(page.get_by_text("Every sample lies within")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="selection.txt").click()
     assert len(download.value.path().read_text().splitlines()) == 6

@@ -9,6 +9,8 @@ import psutil
 import pytest
 import redis
 
+from winnow.queues import COMPUTE_QUEUE, KEY_PREFIX
+
 COUNTS = (5, 8, 13, 21, 34)  # a few different jobs, so that a mixed-up result would show
 
 
@@ -83,7 +85,7 @@ def server_faults(postgres, broker):
     def feed_garbage():
         with redis.Redis.from_url(broker.url) as client:
             for message in (b"not json", b"[]", b"{}", b'{"body": "%%%", "properties": {}, "headers": {}}'):
-                client.lpush("compute", message)
+                client.lpush(KEY_PREFIX + COMPUTE_QUEUE, message)
 
     return [kill_redis, kill_postgres, flush_redis, feed_garbage]
 

@@ -78,6 +78,16 @@ def test_a_coreset_knows_its_own_cover(vectors, count):
     same(picked[2:], kernels.cover(vectors, picked.positions))
 
 
+@given(matrices(min_rows=3), st.integers(2, 20), st.sampled_from([1, 2]))
+@settings(max_examples=150, deadline=None)
+def test_the_lower_bound_is_just_below_the_truth(vectors, count, threads):
+    picked = kernels.coreset_with_cover(vectors, min(count, len(vectors)))
+    bound = kernels.lower_bound(vectors, picked, n_threads=threads)
+    truth = reference.lower_bound(vectors, picked.positions) if len(picked.positions) > 1 else 0.0
+    assert bound.distance <= truth
+    assert bound.distance >= truth * (1 - 1e-4) - 1e-17 or picked.insertion[-1] == 0
+
+
 @given(matrices())
 @settings(max_examples=80, deadline=None)
 def test_central(vectors):

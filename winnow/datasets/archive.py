@@ -116,7 +116,10 @@ class _Names:
         self._seen[name] = self._seen.get(name, 0) + 1
         if self._seen[name] == 1:
             return name
-        return self.unique(f"{name}~{self._seen[name]}")
+        stem, dot, ending = name.rpartition(".")
+        if not stem or "/" in ending:
+            stem, dot, ending = name, "", ""
+        return self.unique(f"{stem}~{self._seen[name]}{dot}{ending}")
 
 
 def _next(content: Content) -> bytes:

@@ -53,7 +53,7 @@ def decode(content: bytes, max_pixels: int, size: int) -> Picture:
         except MemoryError as error:
             raise ItemError("IMAGE_TOO_LARGE", "out of memory") from error
         except Exception as error:  # a hostile file may make Pillow raise anything; none of it ends the job
-            raise ItemError("DECODE_FAILED", type(error).__name__) from error
+            raise ItemError("DECODE_FAILED") from error
 
 
 def _opened(content: bytes) -> Image.Image:

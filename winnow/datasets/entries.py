@@ -224,7 +224,7 @@ def _safe_name(name: str) -> str:
     plain = name.replace("\0", "\N{SYMBOL FOR NULL}")
     if plain.startswith("/") or "\\" in plain or _DRIVE.match(plain) or ".." in plain.split("/"):
         raise ArchiveUnsafe("the archive holds an entry whose name leads outside it")
-    encoded = plain.removeprefix("./").encode("utf-8", "replace")
+    encoded = "/".join(part for part in plain.split("/") if part not in {"", "."}).encode("utf-8", "replace")
     if len(encoded) > _MAX_NAME_BYTES:
         raise ArchiveUnsafe("the archive holds an entry whose name is longer than any file's")
     return encoded.decode()

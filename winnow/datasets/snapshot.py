@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,11 @@ _GROUP: Final = 65_536  # rows a group, so that a page of them can be read alone
 
 def save(listing: Listing, path: Path) -> None:
     with appearing(path) as file:
-        pq.write_table(_table(listing), file, row_group_size=_GROUP, compression="zstd")
+        write(listing, file)
+
+
+def write(listing: Listing, file: BinaryIO) -> None:
+    pq.write_table(_table(listing), file, row_group_size=_GROUP, compression="zstd")
 
 
 def load(path: Path) -> Listing:

@@ -5,6 +5,7 @@ A sample's id is the hash of its row as little-endian float32; its path is its `
 
 import hashlib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from winnow.results import Ids, ItemFailure, Listing, Report, Vectors, silent
 _ROWS: Final = 16_384  # rows checked and hashed at a time
 _MAX_WIDTH: Final = 65_536
 _MAX_NAME_BYTES: Final = 4096  # as a path
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _HEADER_LIMIT: Final = 10_000  # characters; a header is some hundred
 _HEADERS: Final[dict[tuple[int, int], Callable[..., Any]]] = {
     (1, 0): npy.read_array_header_1_0,
@@ -155,7 +157,8 @@ def _parquet(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
         # As a dictionary, a long name that stands a million times is kept once, and found too long.
         with pq.ParquetFile(path, memory_map=True, read_dictionary=columns[1:]) as file:
             table = file.read(columns=columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        table.validate(full=True)  # what a damaged file claims of itself would be believed below
+    except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         raise UnsupportedArtifact("the Parquet file is damaged or of an unknown kind") from error
     return _matrix(table["vector"], limits.max_items), _names(table["id"]) if "id" in columns else None
 
@@ -224,6 +227,9 @@ def _names(column: Any) -> list[str]:
         if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
             raise InvalidVectors(f"the column `id` must hold names of at most {_MAX_NAME_BYTES} bytes")
     names = [str(name) for name in column.to_pylist()]
+    odd = next((row for row, name in enumerate(names) if not name or _CONTROL.search(name)), None)
+    if odd is not None:
+        raise InvalidVectors(f"the column `id` must name every row in one line of text; row {odd} has none")
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         if first.setdefault(name, row) != row:

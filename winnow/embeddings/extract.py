@@ -4,7 +4,7 @@ A shard is keyed by its inputs, so a job that is killed finds what it had finish
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -53,6 +53,34 @@ def extract(
     else:
         shard = _Extraction(listing, reader, encoder, cache, _needed(pool, encoder), report, judge).run(first)
     return _collected(listing, first, shard, judge)
+
+
+def without_zeros(embedded: Embedded, total: int, on_error: OnError) -> Embedded:
+    """Set aside what has no direction to compare, for metrics that compare directions; `total` items were listed."""
+    keep = embedded.vectors.any(axis=1)
+    if keep.all():
+        return embedded
+    gone = {embedded.paths[position] for position in np.flatnonzero(~keep)}
+    copies = [path for path, first in embedded.duplicates.items() if first in gone]
+    failures = [*embedded.failures, *(ItemFailure(path, "ZERO_VECTOR") for path in sorted([*gone, *copies]))]
+    _Judge(on_error, total)(len(failures))
+    if not keep.any():
+        raise DatasetEmpty("every vector of the dataset is zero: there is no direction to compare")
+    rows = np.flatnonzero(keep)
+    return Embedded(
+        ids=np.ascontiguousarray(embedded.ids[rows]),
+        paths=[embedded.paths[row] for row in rows],
+        sizes=embedded.sizes[rows],
+        vectors=np.ascontiguousarray(embedded.vectors[rows]),
+        shapes=np.ascontiguousarray(embedded.shapes[rows]),
+        failures=failures,
+        duplicates={path: first for path, first in embedded.duplicates.items() if first not in gone},
+    )
+
+
+def examples(failures: Sequence[ItemFailure]) -> str:
+    """Some of what failed, as the end of a sentence: a job that ends without a result has no quarantine list."""
+    return f"; for example {', '.join(map(str, failures[:3]))}" if failures else ""
 
 
 def _first_of_each(listing: Listing) -> Rows:
@@ -203,7 +231,7 @@ def _collected(listing: Listing, first: Rows, found: _Columns, judge: Callable[[
     failures, duplicates = _copies(listing, first, found)
     judge(len(failures))
     if not good.any():
-        raise DatasetEmpty("no sample of the dataset could be used; see its quarantine list")
+        raise DatasetEmpty(f"no sample of the dataset could be used{examples(failures)}")
     kept = first[good]
     return Embedded(
         ids=np.ascontiguousarray(listing.ids[kept]),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from winnow.errors import ITEM_CODES
 from winnow.results import Embedded, Reason, Selection
 
 Row = dict[str, Any]
@@ -50,7 +51,7 @@ def removed_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
 def quarantine_rows(embedded: Embedded) -> Iterator[Row]:
     """The items that could not be used, each with its code."""
     for failure in sorted(embedded.failures, key=lambda failure: (failure.path, failure.code)):
-        yield {"path": failure.path, "code": failure.code, "detail": failure.detail}
+        yield {"path": failure.path, "code": failure.code, "detail": failure.detail or ITEM_CODES[failure.code]}
 
 
 def _facts(embedded: Embedded, selection: Selection, position: int) -> Row:

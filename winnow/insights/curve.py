@@ -15,7 +15,7 @@ _LAST: Final = 20_000  # ranks looked at; beyond, the curve is flat to the eye
 
 
 def curve(embedded: Embedded, selection: Selection) -> dict[str, Any]:
-    """Radius and mean l2 distance at budgets in equal steps of the logarithm, and the knee."""
+    """Radius and mean distance at budgets in equal steps of the logarithm, and the knee."""
     ranked = selection.positions[:_LAST]
     budgets = np.unique(np.geomspace(1, len(ranked), _BUDGETS).round().astype(np.int64))
     measured = evenly(len(embedded.paths), _SAMPLES)

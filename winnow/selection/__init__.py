@@ -34,7 +34,7 @@ def select(
         raise InvalidVectors("there is no vector to select from")
     try:
         kernels.check_vectors(vectors)
-        compared = _at_length_one(vectors, report) if spec.metric == "cosine" else vectors
+        compared = compared_by(spec.metric, vectors, report)
         ranking = METHODS[spec.method](
             compared, spec, seed=seed, n_threads=n_threads, tell=lambda done, total: report("selecting", done, total)
         )
@@ -51,8 +51,14 @@ def select(
         covered_at=cover.covered_at,
         full_rank=_budgets(ranking, len(vectors)),
         radius=float(cover.distance.max()),
+        proof=ranking.proof,
         notes={"metric": spec.metric, **ranking.notes},
     )
+
+
+def compared_by(metric: str, vectors: Vectors, report: Report = silent) -> Vectors:
+    """The vectors whose straight distances are the metric's."""
+    return _at_length_one(vectors, report) if metric == "cosine" else vectors
 
 
 def _cover(vectors: Vectors, ranking: Ranking, n_threads: int, report: Report) -> Cover:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.results import Positions, Vectors
+from winnow.results import Positions, Proof, Vectors
 
 Tell = Callable[[int, int], None]  # done, total; a total of 0 is not known yet
 
@@ -34,6 +34,7 @@ class Ranking:
     insertion: NDArray[np.float32]  # (k,) distance to everything ranked before; inf for the first of each part
     would_follow: Positions | None = None  # (n - k,) in the order in which larger budgets would keep them
     cover: Cover | None = None  # where the method knows it from its own pass
+    proof: Proof | None = None
     parts: int = 1  # as many first ranks may be inf: no path leads from one part of a graph to another
     notes: dict[str, Any] = field(default_factory=dict)
 

@@ -1,13 +1,16 @@
 """Greedy k-center: each pick is the sample farthest from all picks before it."""
 
 import math
+from typing import Final
 
 import numpy as np
 
 import kernels
-from winnow.results import Vectors
+from winnow.results import Positions, Proof, Vectors
 from winnow.selection.base import Cover, Ranking, Tell, counted_on
 from winnow.spec import CoresetSelection, Target
+
+_FOLLOWED: Final = 100_000  # samples that are ranked to the last, so that each can be told its budget
 
 
 def coreset(vectors: Vectors, spec: CoresetSelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:  # noqa: ARG001 - nothing here is random
@@ -23,10 +26,37 @@ def coreset(vectors: Vectors, spec: CoresetSelection, *, seed: int, n_threads: i
 
 
 def _in_straight_lines(vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, tell: Tell) -> Ranking:
-    picked = kernels.coreset_with_cover(
-        vectors, spec.target.budget(len(vectors)), min_radius=stop_at, n_threads=n_threads, on_progress=tell
-    )
-    return Ranking(picked.positions, picked.insertion, cover=Cover(picked.nearest, picked.distance, picked.covered_at))
+    budget = spec.target.budget(len(vectors))
+    run = kernels.coreset_run(vectors, budget, n_threads=n_threads, on_progress=tell)
+    run.run(budget, min_radius=stop_at, on_progress=tell)
+    picked = run.cover(on_progress=tell)
+    cover = Cover(picked.nearest, picked.distance, picked.covered_at)
+    proof = _proof(vectors, run, n_threads, tell)
+    following = _following(vectors, run, len(picked.positions), tell)
+    return Ranking(picked.positions, picked.insertion, following, cover=cover, proof=proof)
+
+
+def _proof(vectors: Vectors, run: kernels.CoresetRun, n_threads: int, tell: Tell) -> Proof | None:
+    """By one pick more than was asked for; nothing is left to prove where that one lies on a kept sample."""
+    count = len(run.positions)
+
+    def still_wanted(_done: int, _total: int) -> None:
+        tell(count, count)
+
+    run.run(count + 1, on_progress=still_wanted)
+    picked = run.cover(on_progress=still_wanted)
+    if len(picked.positions) == count or picked.insertion[-1] == 0:
+        return None
+    bound = kernels.lower_bound(vectors, picked, n_threads=n_threads, on_progress=still_wanted)
+    return Proof(bound.distance, int(picked.positions[-1]), bound.witness)
+
+
+def _following(vectors: Vectors, run: kernels.CoresetRun, count: int, tell: Tell) -> Positions | None:
+    """What larger budgets would keep, where going on to the end takes seconds."""
+    if len(vectors) > _FOLLOWED:
+        return None
+    run.run(len(vectors), on_progress=lambda _done, _total: tell(count, count))
+    return run.positions[count:]
 
 
 def _along_paths(vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, tell: Tell) -> Ranking:

@@ -39,6 +39,12 @@ class Artifacts:
     def delete_job(self, job_id: str) -> None:
         shutil.rmtree(self.job(job_id), ignore_errors=True)
 
+    def delete_dataset(self, dataset_id: str) -> None:
+        shutil.rmtree(self.dataset(dataset_id), ignore_errors=True)
+
+    def delete_upload(self, upload_id: str) -> None:
+        self.upload(upload_id).unlink(missing_ok=True)
+
     def require_space(self, needed_bytes: int) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self.root).free < needed_bytes + _RESERVE_BYTES:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, delete, insert, literal, select, tuple_, update
 
 from winnow.store.db import now
 from winnow.store.ids import new_id
-from winnow.store.tables import dataset
+from winnow.store.tables import dataset, job
 
 
 def create(connection: Connection, *, tenant_id: str, name: str, source: Mapping[str, Any]) -> Row[Any]:
@@ -35,6 +35,19 @@ def page(
     if after is not None:
         query = query.where(tuple_(dataset.c.created_at, dataset.c.id) < tuple_(literal(after[0]), literal(after[1])))
     return list(connection.execute(query.order_by(dataset.c.created_at.desc(), dataset.c.id.desc()).limit(size)))
+
+
+def remove(connection: Connection, tenant_id: str, dataset_id: str) -> bool:
+    """Delete it and the ended job that listed it; False where another job names it, or where there is none."""
+    mine = (dataset.c.id == dataset_id, dataset.c.tenant_id == tenant_id)
+    if connection.execute(select(dataset.c.id).where(*mine)).first() is None:
+        return False
+    listed = and_(job.c.kind == "list", job.c.finished_at.is_not(None))
+    others = select(job.c.id).where(job.c.dataset_id == dataset_id, ~listed)
+    if connection.execute(others.limit(1)).first() is not None:
+        return False
+    connection.execute(delete(job).where(job.c.dataset_id == dataset_id, listed))
+    return connection.execute(delete(dataset).where(*mine)).rowcount == 1
 
 
 def set_listed(

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, case, delete, func, insert, litera
 from sqlalchemy.sql.elements import ColumnElement
 
 from winnow.queues import COMPUTE_QUEUE, FINAL_STATES, JobKind
+from winnow.store import datasets
 from winnow.store.db import is_postgres, now
 from winnow.store.ids import new_id
 from winnow.store.tables import job, job_event, job_result, tenant
@@ -117,10 +118,12 @@ def oldest_queued_age_s(connection: Connection) -> float:
 
 def request_cancel(connection: Connection, tenant_id: str, job_id: str) -> str | None:
     """The state after the request: 'cancelled' if it had not begun, 'running' if its worker is told; None if final."""
+    mine = (job.c.id == job_id, job.c.tenant_id == tenant_id)
+    asked_before = connection.execute(select(job.c.cancel_requested_at).where(*mine)).scalar() is not None
     done = job.c.state == "queued"
     statement = (
         update(job)
-        .where(job.c.id == job_id, job.c.tenant_id == tenant_id, job.c.state.in_(("queued", "running")))
+        .where(*mine, job.c.state.in_(("queued", "running")))
         .values(
             cancel_requested_at=func.coalesce(job.c.cancel_requested_at, now()),
             state=case((done, "cancelled"), else_=job.c.state),
@@ -131,7 +134,8 @@ def request_cancel(connection: Connection, tenant_id: str, job_id: str) -> str |
     row = connection.execute(statement).one_or_none()
     if row is None:
         return None
-    _record(connection, job_id, row.attempt, "cancelled" if row.state == "cancelled" else "cancelling")
+    if row.state == "cancelled" or not asked_before:
+        _record(connection, job_id, row.attempt, "cancelled" if row.state == "cancelled" else "cancelling")
     return str(row.state)
 
 
@@ -139,6 +143,13 @@ def remove(connection: Connection, tenant_id: str, job_id: str) -> bool:
     """Delete a job that has ended; False where it still runs or does not exist."""
     statement = delete(job).where(job.c.id == job_id, job.c.tenant_id == tenant_id, job.c.state.in_(FINAL_STATES))
     return connection.execute(statement).rowcount == 1
+
+
+def attempts_in_use(connection: Connection) -> tuple[set[str], set[tuple[str, str]]]:
+    """Jobs that have not ended, and the attempt whose files are the result of each that succeeded."""
+    unfinished = connection.execute(select(job.c.id).where(job.c.finished_at.is_(None))).scalars()
+    results = connection.execute(select(job_result.c.job_id, job_result.c.attempt))
+    return set(unfinished), {(row.job_id, f"a{row.attempt}") for row in results}
 
 
 def events(connection: Connection, job_id: str, *, after: int = 0, size: int = 100) -> list[Row[Any]]:
@@ -216,7 +227,12 @@ def finish(
     files: Mapping[str, Any],
     progress: Mapping[str, Any] | None = None,
 ) -> bool:
-    """The verdict 'succeeded' with its result; False where the attempt is no longer ours."""
+    """The verdict 'succeeded' with its result; False where the attempt is no longer ours.
+
+    A caller who asked for an end in the last moment gets it: `cancelling` ends as `cancelled`.
+    """
+    if connection.execute(select(job.c.cancel_requested_at).where(_mine(held)).with_for_update()).scalar() is not None:
+        return cancelled(connection, held)
     values: dict[str, Any] = {"state": "succeeded", "finished_at": now(), "stage": "done"}
     if progress is not None:
         values["progress"] = dict(progress)
@@ -323,6 +339,8 @@ def _end(connection: Connection, held: Claim, event: str, values: dict[str, Any]
     if row is None:
         return False
     _record(connection, held.job_id, held.attempt, row.state if row.state in FINAL_STATES else event)
+    if row.state == "failed":  # a dataset that was to be listed says why it is not
+        datasets.set_failed(connection, held.dataset_id, error=values["error"])
     return True
 
 

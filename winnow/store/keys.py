@@ -18,6 +18,7 @@ SCOPES: Final = ("read", "write", "admin")
 LIMITS: Final = ("max_running", "max_queued", "max_bytes", "max_items")
 LOCAL_TENANT: Final = "local"  # who you are on loopback without a key
 _KEY: Final = re.compile(r"^wn_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$", re.ASCII)
+_ALL_SLOTS: Final = 1024
 _NO_HASH: Final = b"\0" * 32
 
 
@@ -32,7 +33,7 @@ class Caller:
     max_bytes: int
 
 
-def ensure_tenant(connection: Connection, name: str) -> Row[Any]:
+def ensure_tenant(connection: Connection, name: str, *, max_running: int = 2) -> Row[Any]:
     """The tenant of this name, made with default quotas where there is none."""
     found = connection.execute(select(tenant).where(tenant.c.name == name)).one_or_none()
     if found is not None:
@@ -40,7 +41,7 @@ def ensure_tenant(connection: Connection, name: str) -> Row[Any]:
     values = {
         "id": new_id("ten"),
         "name": name,
-        "max_running": 2,
+        "max_running": max_running,
         "max_queued": 100,
         "max_bytes": 100 << 30,
         "max_items": 20_000_000,
@@ -65,7 +66,8 @@ def max_items(connection: Connection, tenant_id: str) -> int:
 
 
 def local_caller(connection: Connection) -> Caller:
-    return _caller(ensure_tenant(connection, LOCAL_TENANT), frozenset(SCOPES))
+    """Whoever sits at the machine: bounded by its slots, not by a share of them."""
+    return _caller(ensure_tenant(connection, LOCAL_TENANT, max_running=_ALL_SLOTS), frozenset(SCOPES))
 
 
 def create(

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from winnow.store.db import now
 from winnow.store.ids import new_id
-from winnow.store.tables import upload
+from winnow.store.tables import dataset, upload
 
 
 def create(connection: Connection, *, tenant_id: str) -> Row[Any]:
@@ -27,6 +27,19 @@ def complete(connection: Connection, upload_id: str, *, size_bytes: int, sha256:
         .values(bytes=size_bytes, sha256=sha256, completed_at=now())
     )
     return connection.execute(statement).rowcount == 1
+
+
+def remove(connection: Connection, tenant_id: str, upload_id: str) -> bool:
+    """Delete it; False where a dataset reads it, or where there is none."""
+    readers = select(dataset.c.id).where(dataset.c.source["upload_id"].as_string() == upload_id)
+    statement = delete(upload).where(upload.c.id == upload_id, upload.c.tenant_id == tenant_id, ~readers.exists())
+    return connection.execute(statement).rowcount == 1
+
+
+def remove_abandoned(connection: Connection, *, older_than_s: float) -> list[str]:
+    """Delete what was opened long ago and never sealed; their ids."""
+    statement = delete(upload).where(upload.c.completed_at.is_(None), upload.c.created_at < now() - older_than_s)
+    return list(connection.execute(statement.returning(upload.c.id)).scalars())
 
 
 def stored_bytes(connection: Connection, tenant_id: str) -> int:

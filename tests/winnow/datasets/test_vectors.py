@@ -184,3 +184,30 @@ def test_a_row_has_a_name_of_the_length_of_names(tmp_path, ids):
 def test_ids_may_come_as_categories(tmp_path):
     table = parquet(tmp_path, id=pa.array(["b", "a"]).dictionary_encode(), vector=[[1.0, 2.0], [3.0, 4.0]])
     assert set(reader_of(table).list(silent).paths) == {"a", "b"}
+
+
+@pytest.mark.parametrize("ids", [["a", ""], ["a", "b\nc"], ["a", "b\u2028c"]])
+def test_an_id_is_one_line_of_text(tmp_path, ids):
+    with pytest.raises(InvalidVectors, match="row 1"):
+        reader_of(parquet(tmp_path, vector=[[1.0], [2.0]], id=ids)).list(silent)
+
+
+def test_ids_that_are_no_text_are_refused(tmp_path):
+    ends = pa.py_buffer(np.arange(3, dtype="i4").tobytes())
+    ids = pa.Array.from_buffers(pa.string(), 2, [None, ends, pa.py_buffer(b"\xff\xfe")])
+    with pytest.raises(UnsupportedArtifact):
+        reader_of(parquet(tmp_path, vector=[[1.0], [2.0]], id=ids)).list(silent)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_damage_to_a_table_does_anything_but_refuse(tmp_path, data):
+    whole = parquet(tmp_path, vector=[[float(n)] for n in range(40)], id=[f"camera-{n % 7}/{n}" for n in range(40)])
+    content = bytearray(whole.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        # The sizes that a damaged footer claims may end libparquet; a computation has a process of its own for that.
+        at = data.draw(st.integers(4, len(content) // 2))
+        content[at] = data.draw(st.integers(0, 255))
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    with contextlib.suppress(UnsupportedArtifact, InvalidVectors, DatasetEmpty):
+        reader_of(tmp_path / "damaged.parquet").list(silent)

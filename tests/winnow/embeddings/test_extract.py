@@ -12,9 +12,9 @@ from winnow.datasets.vectors import VectorsReader
 from winnow.embeddings import extract as module
 from winnow.embeddings import get_encoder
 from winnow.embeddings.cache import ShardCache
-from winnow.embeddings.extract import extract
+from winnow.embeddings.extract import extract, without_zeros
 from winnow.errors import DatasetEmpty, InvalidVectors, JobCancelled, SourceGone, TooManyItemErrors
-from winnow.results import silent
+from winnow.results import Embedded, silent
 from winnow.spec import OnError
 
 ENCODER = get_encoder("descriptor-64")
@@ -171,3 +171,18 @@ def test_vectors_that_changed_since_the_listing_are_not_used(matrix):
 def test_pictures_need_an_encoder_that_sees(reader):
     with pytest.raises(InvalidVectors):
         given(reader, reader.list(silent))
+
+
+def test_vectors_without_a_direction_are_set_aside_with_their_copies():
+    vectors = np.array([[0, 0], [1, 0], [0, -0.0], [0, 2]], np.float32)
+    ids = np.arange(4, dtype=np.uint8)[:, None].repeat(32, axis=1)
+    embedded = Embedded(ids, list("abcd"), np.ones(4, np.int64), vectors, np.zeros((4, 2), np.int32), [], {"copy": "c"})
+    kept = without_zeros(embedded, 5, LENIENT)
+    assert (kept.paths, kept.duplicates) == (["b", "d"], {})
+    assert [(failure.path, failure.code) for failure in kept.failures] == [
+        (p, "ZERO_VECTOR") for p in ("a", "c", "copy")
+    ]
+    with pytest.raises(TooManyItemErrors):
+        without_zeros(embedded, 5, OnError(max_fraction=0.5))
+    with pytest.raises(DatasetEmpty, match="direction"):
+        without_zeros(Embedded(ids, list("abcd"), embedded.sizes, vectors * 0, embedded.shapes, [], {}), 5, LENIENT)

@@ -1,5 +1,7 @@
 """What every selection method promises, tested the same way for each one in the table."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -210,3 +212,18 @@ def test_adjacency_leaves_no_edge_shorter_than_the_minimum():
     apart = np.linalg.norm(kept[:, None] - kept[None], axis=2)
     assert 1 < len(kept) < 200
     assert apart[~np.eye(len(kept), dtype=bool)].min() >= 1.5 - 1e-5
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_selection_of_that_size_beats_the_lower_bound(metric, seed):
+    """Against every selection there is."""
+    vectors = cloud(11, 3, seed)
+    selection = select(spec_of("coreset", metric, count=3), vectors, seed=0)
+    compared = vectors.astype(np.float64)
+    if metric == "cosine":
+        compared /= np.linalg.norm(compared, axis=1, keepdims=True)
+    table = np.linalg.norm(compared[:, None] - compared[None], axis=2)
+    best = min(table[:, list(chosen)].min(axis=1).max() for chosen in itertools.combinations(range(11), 3))
+    assert 0 < selection.proof.lower_bound <= best
+    assert best <= selection.radius * (1 + 1e-6) <= 2 * best

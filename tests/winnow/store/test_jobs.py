@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DatabaseError
 
-from winnow.store import jobs, keys
+from winnow.store import datasets, jobs, keys
 from winnow.store.tables import job
 
 
@@ -83,6 +83,7 @@ def test_jobs_are_claimed_by_priority_and_then_by_age(submit, claim, database, c
 
 
 def test_a_tenant_never_runs_more_jobs_than_its_quota(submit, claim, database, caller):
+    call(database, keys.set_quota, caller.tenant_name, max_running=2)
     for _ in range(4):
         submit()
     held = [claim(), claim()]
@@ -236,3 +237,29 @@ def test_the_database_itself_refuses_an_illegal_transition(database, submit):
     statement = "UPDATE job SET state = 'succeeded', finished_at = 1.0 WHERE id = :id"
     with pytest.raises(DatabaseError), database.begin() as connection:
         connection.execute(text(statement), {"id": job_id})
+
+
+def test_an_end_asked_for_in_the_last_moment_is_an_end(database, submit, claim, look, caller):
+    job_id = submit()
+    held = claim()
+    for _ in range(3):
+        with database.begin() as connection:
+            assert jobs.request_cancel(connection, caller.tenant_id, job_id) == "running"
+    with database.begin() as connection:
+        assert jobs.finish(connection, held, counts={}, digests={}, files={})
+        told = [event.event for event in jobs.events(connection, job_id)]
+    assert look(job_id).state == "cancelled"
+    assert told.count("cancelling") == 1
+
+
+def test_a_dataset_whose_job_failed_before_it_was_listed_says_why(database, submit, claim, caller, dataset_id):
+    submit()
+    error = {"code": "SOURCE_GONE", "title": "gone", "detail": "gone"}
+    with database.begin() as connection:
+        jobs.fail(connection, claim_in(connection), code="SOURCE_GONE", error=error)
+        row = datasets.get(connection, caller.tenant_id, dataset_id)
+    assert (row.state, row.error["code"]) == ("failed", "SOURCE_GONE")
+
+
+def claim_in(connection):
+    return jobs.claim(connection, owner="worker-1", lease_s=30)

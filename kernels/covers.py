@@ -1,0 +1,132 @@
+"""What a selection leaves behind: who covers whom and how far, and how much better any other could have been."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from kernels import _coreset, _neighbors  # type: ignore[attr-defined]
+from kernels.checks import (
+    SLICE_TERMS,
+    Float,
+    KernelError,
+    OnProgress,
+    Positions,
+    check_centres,
+    check_vectors,
+    slices,
+    tell,
+    threads_for,
+)
+from kernels.farthest import Coreset
+from kernels.graphs import index_of
+
+_GROUPS: Final = 8  # of samples that ask for their neighbours together, a thread, between two calls of on_progress
+_CANDIDATES: Final = 1 << 15  # for the lower bound, looked at before the bar is lowered
+_SPECK: Final = 1e-18  # a length that underflow could hide: see docs/kernels.md
+
+
+class LowerBound(NamedTuple):
+    """No selection of as many samples covers all within less than `distance`: that of `witness` says so."""
+
+    distance: float  # holds in exact arithmetic
+    witness: int  # the sample that comes nearest to covering two of the picks; -1: the bound is 0
+
+
+def cover(
+    vectors: Float, centres: Positions, *, n_threads: int = 0, on_progress: OnProgress | None = None
+) -> tuple[Positions, Float, Positions]:
+    """Each sample's nearest centre, its distance, and the centre's rank; `centres` are positions in rank order.
+
+    A centre is its own nearest. Elsewhere ties go to the lowest rank.
+    """
+    n = len(check_vectors(vectors))
+    centres = check_centres(centres, n)
+    if n and not len(centres):
+        raise KernelError("there must be at least one centre")
+    distance, covered_at = np.zeros(n, np.float32), np.full(n, -1, np.int64)
+    covered_at[centres] = np.arange(len(centres))
+    others = np.flatnonzero(covered_at < 0)
+    limits = np.full(len(others), len(centres), np.int64)
+    distance[others], covered_at[others] = _meet(vectors, others, limits, centres, n_threads, on_progress)
+    return centres[covered_at], distance, covered_at
+
+
+def insertion_distances(
+    vectors: Float, ranked: Positions, *, n_threads: int = 0, on_progress: OnProgress | None = None
+) -> Float:
+    """Each ranked sample's distance to everything ranked before it; inf for the first."""
+    ranked = check_centres(ranked, len(check_vectors(vectors)))
+    return _meet(vectors, ranked, np.arange(len(ranked)), ranked, n_threads, on_progress)[0]
+
+
+def _meet(
+    vectors: Float,
+    samples: Positions,
+    limits: Positions,
+    centres: Positions,
+    n_threads: int,
+    on_progress: OnProgress | None,
+) -> tuple[Float, Positions]:
+    """Of each sample, the distance to the nearest among its first `limits` centres, and that one's rank."""
+    threads = threads_for(vectors, n_threads)
+    squared, rank = np.empty(len(samples), np.float32), np.empty(len(samples), np.int64)
+    step = max(threads, threads * SLICE_TERMS // max(1, len(centres) * vectors.shape[1]))
+    for begin, end in slices(len(samples), step):
+        _coreset.cover(vectors, samples, limits, centres, begin, end, squared, rank, threads)
+        tell(on_progress, end, len(samples))
+    return np.sqrt(squared), rank
+
+
+def lower_bound(
+    vectors: Float, picked: Coreset, *, n_threads: int = 0, on_progress: OnProgress | None = None
+) -> LowerBound:
+    """What no selection of one sample less than was picked can reach.
+
+    With fewer centres than picks, some centre has two picks within its radius. So the radius is at least the distance
+    from some sample to its second-nearest pick (the nearest of a pick is itself), and the least of these is the bound.
+    """
+    n = len(check_vectors(vectors))
+    threads = threads_for(vectors, n_threads)
+    if len(picked.positions) < 2 or not 0 < picked.insertion[-1] < np.inf:
+        return LowerBound(0.0, -1)
+    loss = 2 * (vectors.shape[1] + 64) * 1.2e-7  # of a canonical distance, relative: see docs/kernels.md
+    # The picks lie no nearer to each other than the last insertion, so a sample this near to one is that far from all
+    # others. What cannot beat the best so far is not looked at.
+    apart = np.float32(picked.insertion[-1])
+    least = np.maximum(picked.distance, apart - picked.distance) * np.float32(1 - 4 * loss)
+    order = np.argsort(least, kind="stable")
+    index = index_of(vectors, picked.positions.astype(np.int32), threads, lambda: tell(on_progress, 0, n))
+    best, witness = np.float32(np.inf), -1
+    for begin, end in slices(n, _CANDIDATES):
+        if least[order[begin]] >= best:
+            break
+        some = order[begin:end]
+        second = _second_nearest(vectors, index, some, picked, threads, on_progress, begin)
+        at = int(second.argmin())
+        if second[at] < best:
+            best, witness = second[at], int(some[at])
+    tell(on_progress, n, n)
+    return LowerBound(max(0.0, float(best) * (1 - loss) - _SPECK), witness)
+
+
+def _second_nearest(
+    vectors: Float,
+    index: object,
+    samples: Positions,
+    picked: Coreset,
+    threads: int,
+    on_progress: OnProgress | None,
+    done: int,
+) -> Float:
+    """How far each sample's second-nearest pick is; a pick is its own nearest."""
+    homes = picked.nearest[samples].astype(np.int32)
+    sort = index.sorted(homes)  # type: ignore[attr-defined]
+    rows, homes, places = samples[sort].astype(np.int32), homes[sort], sort.astype(np.int32)
+    groups = index.groups(homes)  # type: ignore[attr-defined]
+    squared, others = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.int32)
+    squared.fill(np.inf)
+    for begin, end in slices(len(groups) - 1, _GROUPS * threads):
+        _neighbors.nearest(index, rows, homes, places, groups, begin, end, others, squared, threads)
+        tell(on_progress, done + int(groups[end]), len(vectors))
+    is_pick = picked.nearest[samples] == samples
+    return np.sqrt(np.where(is_pick, squared[:, 0], squared[:, 1]))
