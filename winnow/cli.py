@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from winnow_client import ApiError, Client
 
+from kernels import effective_threads
 from winnow.errors import WinnowError
 from winnow.samples import render_sample_dataset
 from winnow.serve import alone, embedded
@@ -117,6 +118,27 @@ def filter_(
         done = _watched(client, client.submit(job)["id"])
         _fetch(client, done, out)
     _summary(done, out)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of pictures.")],
+    labels: Annotated[Path | None, typer.Option(help="CSV of path, label and split; else FOLDER/labels.csv.")] = None,
+    encoder: str = "winnow-64",
+) -> None:
+    """Say what an encoder's vectors are worth on pictures that somebody has labelled."""
+    try:
+        from winnow.embeddings.report import report_on  # noqa: PLC0415 - brings what only this needs
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(f"{error.name} is missing; install winnow[report]") from error
+    found = report_on(folder, labels or folder / "labels.csv", encoder, processes=effective_threads())
+    table = Table("what", "value", "within")
+    shares = {"10-NN accuracy": found.knn_accuracy, "linear probe accuracy": found.probe_accuracy}
+    shares |= {f"  on {budget} labels": share for budget, share in found.low_shot.items()}
+    shares |= {"edges within a class": found.intra_class_edges, "near-duplicates found": found.twin_recall}
+    for name, share in shares.items():
+        table.add_row(name, f"{share.value:.3f}", f"{share.within:.3f}")
+    console.print(table)
 
 
 @app.command()

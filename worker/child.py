@@ -25,7 +25,7 @@ from winnow.datasets import snapshot
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
-from winnow.embeddings import get_encoder
+from winnow.embeddings import encoder_for
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import read_unchanged
 from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
@@ -117,7 +117,7 @@ def _filter(
     spec = JobSpec.model_validate(task.spec, strict=False)
     threads = kernels.effective_threads(settings.threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
-    encoder = get_encoder(spec.encoder.name)
+    encoder = encoder_for(reader.kind, spec.encoder.name)
     with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
         cache = ShardCache(artifacts.cache)
         outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
