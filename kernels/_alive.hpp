@@ -119,6 +119,22 @@ class Buckets {
     /* Fill the lists of up to GROUP samples that lie near each other, and near the member `home`. */
     void nearest(const int *queries, int count, int home, Lists &lists) const;
 
+    /* A member of the bucket whose centre is nearest: where to begin the search for any sample. */
+    int home_of(int sample) const {
+        std::vector<float> padded(padded_, 0.0f);
+        copy(sample, padded.data());
+        int64_t best = 0;
+        float least = INFINITY;
+        for (int64_t b = 0; b < static_cast<int64_t>(buckets_.size()); ++b) {
+            float squared = squared_distance(padded.data(), centre(b), padded_);
+            if (squared < least) {
+                least = squared;
+                best = b;
+            }
+        }
+        return members_[buckets_[best].member];
+    }
+
     /* Where to cut members that are sorted by slot into groups of one bucket each. */
     std::vector<int64_t> groups(const int *queries, int64_t count) const {
         std::vector<int64_t> starts;

@@ -13,6 +13,7 @@ cdef extern from "_alive.hpp" namespace "winnow::alive" nogil:
         void forget(int position)
         int64_t slot_of(int position)
         int64_t size()
+        int home_of(int sample)
         vector[int64_t] groups(const int *queries, int64_t count)
 
     void find(

@@ -51,6 +51,15 @@ cdef class Index:
             written[at] = self.buckets.slot_of(rows[at])
         return np.argsort(slots)
 
+    def homes(self, const int[::1] rows, int n_threads):
+        """For samples that may be no members: a member near each, to begin the search with."""
+        found = np.empty(rows.shape[0], np.int32)
+        cdef int[::1] written = found
+        cdef Py_ssize_t at
+        for at in prange(rows.shape[0], num_threads=n_threads, schedule="static", nogil=True):
+            written[at] = self.buckets.home_of(rows[at])
+        return found
+
     def groups(self, const int[::1] rows):
         """Where to cut members in that order into groups to be asked together: (groups + 1,)."""
         return np.array(self.buckets.groups(&rows[0], rows.shape[0]), np.int64)

@@ -1,8 +1,9 @@
 """What a selection leaves behind: who covers whom and how far, and how much better any other could have been."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels import _coreset, _neighbors  # type: ignore[attr-defined]
 from kernels.checks import (
@@ -22,6 +23,9 @@ from kernels.graphs import index_of
 
 _GROUPS: Final = 8  # of samples that ask for their neighbours together, a thread, between two calls of on_progress
 _CANDIDATES: Final = 1 << 15  # for the lower bound, looked at before the bar is lowered
+_FEW_PAIRS: Final = 1 << 24  # of samples and centres: below, an index costs more than it saves
+_FEW_RANKS: Final = 4096  # likewise, for samples that each meet those before it
+_LEAF: Final = 256  # members of a bucket, roughly
 _SPECK: Final = 1e-18  # a length that underflow could hide: see docs/kernels.md
 
 
@@ -43,11 +47,12 @@ def cover(
     centres = check_centres(centres, n)
     if n and not len(centres):
         raise KernelError("there must be at least one centre")
+    threads = threads_for(vectors, n_threads)
     distance, covered_at = np.zeros(n, np.float32), np.full(n, -1, np.int64)
     covered_at[centres] = np.arange(len(centres))
     others = np.flatnonzero(covered_at < 0)
-    limits = np.full(len(others), len(centres), np.int64)
-    distance[others], covered_at[others] = _meet(vectors, others, limits, centres, n_threads, on_progress)
+    met = _met_in_buckets if len(others) * len(centres) > _FEW_PAIRS else _met_by_all
+    distance[others], covered_at[others] = met(vectors, others, centres, threads, on_progress)
     return centres[covered_at], distance, covered_at
 
 
@@ -56,7 +61,47 @@ def insertion_distances(
 ) -> Float:
     """Each ranked sample's distance to everything ranked before it; inf for the first."""
     ranked = check_centres(ranked, len(check_vectors(vectors)))
-    return _meet(vectors, ranked, np.arange(len(ranked)), ranked, n_threads, on_progress)[0]
+    threads = threads_for(vectors, n_threads)
+    distance = np.full(len(ranked), np.inf, np.float32)
+    step, rounds = _FEW_RANKS, max(0, (len(ranked) - 1).bit_length() - (_FEW_RANKS - 1).bit_length())
+    total = (rounds + 1) * len(ranked)
+    for begin, end in slices(len(ranked), step):  # against those before it in its own block
+        some = ranked[begin:end]
+        near, _ = _meet(vectors, some, np.arange(len(some)), some, threads, None)
+        distance[begin:end] = near
+        tell(on_progress, end, total)
+    for done in range(1, rounds + 1):  # every second block against the block before it, then blocks of twice the size
+        for middle in range(step, len(ranked), 2 * step):
+            before, some = ranked[middle - step : middle], ranked[middle : middle + step]
+            near, _ = _met_in_buckets(vectors, some, before, threads, None)
+            distance[middle : middle + step] = np.minimum(distance[middle : middle + step], near)
+            tell(on_progress, done * len(ranked) + middle, total)
+        step *= 2
+    tell(on_progress, total, total)
+    return distance
+
+
+def _met_by_all(
+    vectors: Float, samples: Positions, centres: Positions, threads: int, on_progress: OnProgress | None
+) -> tuple[Float, Positions]:
+    limits = np.full(len(samples), len(centres), np.int64)
+    return _meet(vectors, samples, limits, centres, threads, on_progress)
+
+
+def _met_in_buckets(
+    vectors: Float, samples: Positions, centres: Positions, threads: int, on_progress: OnProgress | None
+) -> tuple[Float, Positions]:
+    """The same by an index of the centres. They stand first in a copy, by rank, so that ties go to the lowest."""
+    rows = np.concatenate([vectors[centres], vectors[samples]])
+    asked = np.arange(len(centres), len(rows), dtype=np.int32)
+    index = index_of(rows, np.arange(len(centres), dtype=np.int32), threads, lambda: tell(on_progress, 0, len(asked)))
+    homes = np.empty(len(asked), np.int32)
+    step = max(threads, threads * SLICE_TERMS // (rows.shape[1] * (1 + len(centres) // _LEAF)))
+    for begin, end in slices(len(asked), step):
+        homes[begin:end] = index.homes(asked[begin:end], threads)
+        tell(on_progress, 0, len(asked))
+    squared, rank = _nearest_members(index, asked, homes, 1, threads, on_progress)
+    return np.sqrt(squared[:, 0]), np.maximum(rank[:, 0], 0).astype(np.int64)  # beyond float32 nobody is found
 
 
 def _meet(
@@ -111,7 +156,7 @@ def lower_bound(
 
 def _second_nearest(
     vectors: Float,
-    index: object,
+    index: Any,
     samples: Positions,
     picked: Coreset,
     threads: int,
@@ -120,13 +165,21 @@ def _second_nearest(
 ) -> Float:
     """How far each sample's second-nearest pick is; a pick is its own nearest."""
     homes = picked.nearest[samples].astype(np.int32)
-    sort = index.sorted(homes)  # type: ignore[attr-defined]
-    rows, homes, places = samples[sort].astype(np.int32), homes[sort], sort.astype(np.int32)
-    groups = index.groups(homes)  # type: ignore[attr-defined]
-    squared, others = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.int32)
-    squared.fill(np.inf)
-    for begin, end in slices(len(groups) - 1, _GROUPS * threads):
-        _neighbors.nearest(index, rows, homes, places, groups, begin, end, others, squared, threads)
-        tell(on_progress, done + int(groups[end]), len(vectors))
+    told = None if on_progress is None else lambda at, _: on_progress(done + at, len(vectors))
+    squared, _ = _nearest_members(index, samples.astype(np.int32), homes, 2, threads, told)
     is_pick = picked.nearest[samples] == samples
     return np.sqrt(np.where(is_pick, squared[:, 0], squared[:, 1]))
+
+
+def _nearest_members(
+    index: Any, rows: NDArray[np.int32], homes: NDArray[np.int32], k: int, threads: int, on_progress: OnProgress | None
+) -> tuple[Float, NDArray[np.int32]]:
+    """Each row's k nearest members, itself aside: squared distances (inf where there are fewer) and positions."""
+    sort = index.sorted(homes).astype(np.int32)
+    rows, homes = rows[sort], homes[sort]
+    groups = index.groups(homes)
+    squared, others = np.full((len(rows), k), np.inf, np.float32), np.full((len(rows), k), -1, np.int32)
+    for begin, end in slices(len(groups) - 1, _GROUPS * threads):
+        _neighbors.nearest(index, rows, homes, sort, groups, begin, end, others, squared, threads)
+        tell(on_progress, int(groups[end]), len(rows))
+    return squared, others

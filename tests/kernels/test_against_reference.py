@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from drawn import matrices
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels import reference
+from kernels import covers, reference
 
 
 def normal(n, width):
@@ -55,16 +55,26 @@ def test_adjacency_where_lists_run_dry_again_and_again():
     same(kernels.adjacency(vectors, 3, n_threads=2), reference.adjacency(vectors, 3))
 
 
+@pytest.fixture(params=["by all", "by an index"])
+def small_is_large(request, monkeypatch):
+    """Whether a few samples are looked at as a million would be."""
+    if request.param == "by an index":
+        monkeypatch.setattr(covers, "_FEW_PAIRS", -1)
+        monkeypatch.setattr(covers, "_FEW_RANKS", 2)
+
+
+@pytest.mark.usefixtures("small_is_large")
 @given(matrices(), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_cover(vectors, data):
     centres = data.draw(st.lists(st.integers(0, len(vectors) - 1), min_size=1, max_size=8, unique=True))
     centres = np.array(centres, np.int64)
     same(kernels.cover(vectors, centres, n_threads=4), reference.cover(vectors, centres))
 
 
+@pytest.mark.usefixtures("small_is_large")
 @given(matrices(), st.integers(0, 40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_insertion_distances(vectors, seed):
     ranked = np.random.default_rng(seed).permutation(len(vectors))[: 1 + seed]
     mine = kernels.insertion_distances(vectors, ranked, n_threads=4)
