@@ -11,10 +11,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
+#include <cstdlib>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "_loops.hpp"
 
@@ -52,6 +55,41 @@ struct Watcher {
     }
 };
 
+/* Memory of the process, or of a file that the kernel pages in and out: for more than the machine can hold. */
+class Room {
+  public:
+    Room() = default;
+    Room(const Room &) = delete;
+    Room &operator=(const Room &) = delete;
+    ~Room() {
+        if (mapped_)
+            munmap(start_, bytes_);
+        else
+            std::free(start_);
+    }
+
+    void make(int64_t bytes, int file) {
+        bytes_ = (size_t)(bytes + 64 + 63) / 64 * 64;
+        mapped_ = file >= 0;
+        if (!mapped_)
+            start_ = std::aligned_alloc(64, bytes_);
+        else if (ftruncate(file, (off_t)bytes_) == 0)
+            start_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (start_ == nullptr || start_ == MAP_FAILED) {
+            start_ = nullptr;
+            mapped_ = false;
+            throw std::bad_alloc();
+        }
+    }
+
+    void *start() const { return start_; }
+
+  private:
+    void *start_ = nullptr;
+    size_t bytes_ = 0;
+    bool mapped_ = false;
+};
+
 class Buckets {
   public:
     const Loops &loops;
@@ -67,7 +105,8 @@ class Buckets {
     std::vector<float> residual;    /* at least the length of what the code leaves out */
     std::vector<float> centroids, group_centroids;
 
-    Buckets(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch)
+    /* `scratch`: a file to keep the points in, or -1. */
+    Buckets(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch, int scratch)
         : loops(loops_of(level)), n(n), dimension(dimension), width((dimension + 15) / 16 * 16),
           up(1 + (dimension + 64) * 2.4e-7f), down(1 - (dimension + 64) * 2.4e-7f), vectors_(vectors),
           threads_(threads), watch_(watch), slice_(std::max<int64_t>(FAN, threads * SLICE / width)) {
@@ -76,17 +115,17 @@ class Buckets {
         label_.resize(n);
         sorted_.resize(n);
         cut();
-        lay_out();
+        lay_out(scratch);
         std::vector<int32_t>().swap(order_);
         std::vector<int32_t>().swap(sorted_);
         std::vector<uint8_t>().swap(label_);
     }
 
     int64_t slots() const { return (int64_t)position.size(); }
-    const float *point(int64_t slot) const { return points_.get() + slot * width; }
+    const float *point(int64_t slot) const { return static_cast<const float *>(points_.start()) + slot * width; }
     const float *centroid(int bucket) const { return &centroids[(int64_t)bucket * width]; }
     const float *group_centroid(int group) const { return &group_centroids[(int64_t)group * width]; }
-    const uint8_t *codes(int64_t slot) const { return codes_.get() + slot * width; } /* of a tile's first slot */
+    const uint8_t *codes(int64_t slot) const { return static_cast<const uint8_t *>(codes_.start()) + slot * width; } /* of a tile's first slot */
 
     /* At least the distance between two rows, in exact arithmetic. */
     float at_most(const float *a, const float *b) const { return std::sqrt(loops.squared(a, b, width)) * up + SPECK; }
@@ -120,11 +159,7 @@ class Buckets {
     std::vector<int32_t> order_, sorted_; /* positions, bucket by bucket; room to reorder them */
     std::vector<uint8_t> label_;          /* of each place in order_: the child it goes to */
     std::vector<int64_t> leaves_;         /* where each bucket begins in order_ */
-    struct Free {
-        void operator()(void *p) const { std::free(p); }
-    };
-    std::unique_ptr<float[], Free> points_;
-    std::unique_ptr<uint8_t[], Free> codes_;
+    Room points_, codes_;
 
     struct Range {
         int64_t begin, end;
@@ -283,7 +318,7 @@ class Buckets {
 
     /* --- the layout ------------------------------------------------------------------------------------------ */
 
-    void lay_out() {
+    void lay_out(int scratch) {
         int64_t slots = 0;
         for (size_t b = 0; b < leaves_.size(); b++) {
             int64_t end = b + 1 < leaves_.size() ? leaves_[b + 1] : n;
@@ -292,8 +327,8 @@ class Buckets {
             bucket_of.insert(bucket_of.end(), buckets.back().padded / TILE, (int32_t)b);
             slots += buckets.back().padded;
         }
-        points_.reset(static_cast<float *>(allocate(slots * width * 4)));
-        codes_.reset(static_cast<uint8_t *>(allocate(slots * width)));
+        points_.make(slots * width * 4, scratch);
+        codes_.make(slots * width, -1);
         position.assign(slots, -1);
         to_centroid.assign(slots, 0);
         code_length.assign(slots, 0);
@@ -306,13 +341,6 @@ class Buckets {
         in_slices((int64_t)groups.size(), 64, [&](int64_t g) { gather(groups[g], &group_centroids[g * width]); });
     }
 
-    static void *allocate(int64_t bytes) {
-        void *room = std::aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
-        if (room == nullptr)
-            throw std::bad_alloc();
-        return room;
-    }
-
     void fill(Bucket &bucket, int64_t begin, float *centre) {
         std::vector<double> sums(dimension, 0.0);
         for (int i = 0; i < bucket.count; i++)
@@ -320,7 +348,7 @@ class Buckets {
                 sums[j] += row(order_[begin + i])[j];
         for (int j = 0; j < dimension; j++)
             centre[j] = (float)(sums[j] / bucket.count);
-        float *points = points_.get() + bucket.first * width;
+        float *points = static_cast<float *>(points_.start()) + bucket.first * width;
         std::fill(points, points + (int64_t)bucket.padded * width, 0.0f);
         for (int i = 0; i < bucket.count; i++)
             std::copy_n(row(order_[begin + i]), dimension, points + (int64_t)i * width);
@@ -347,7 +375,7 @@ class Buckets {
         std::vector<int8_t> code(width, 0);
         for (int i = 0; i < bucket.padded && bucket.scale > 0; i++) {
             int64_t slot = bucket.first + i;
-            uint8_t *half = codes_.get() + (slot - i % 16) * width; /* 16 points of four dimensions after each other */
+            uint8_t *half = static_cast<uint8_t *>(codes_.start()) + (slot - i % 16) * width; /* 16 points of four dimensions after each other */
             if (i < bucket.count)
                 encode_one(bucket, slot, centre, code.data());
             for (int j = 0; j < width; j++)

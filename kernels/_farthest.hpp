@@ -28,8 +28,8 @@ class Farthest {
     std::vector<int32_t> positions; /* the picks so far */
     std::vector<float> insertion;   /* squared */
 
-    Farthest(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch)
-        : tree_(vectors, n, dimension, level, threads, watch), room_(n * dimension / ROOM), threads_(threads), squared_(tree_.slots(), PICKED),
+    Farthest(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch, int scratch)
+        : tree_(vectors, n, dimension, level, threads, watch, scratch), room_(n * dimension / ROOM), threads_(threads), squared_(tree_.slots(), PICKED),
           rank_(tree_.slots(), -1), reach_(tree_.slots() / TILE, -1), slot_of_(n), state_(tree_.buckets.size()),
           applied_(tree_.groups.size(), 0), scratch_(threads) {
         for (int64_t slot = 0; slot < tree_.slots(); slot++)

@@ -17,7 +17,7 @@ cdef extern from "_farthest.hpp" namespace "winnow" nogil:
     cdef cppclass _Farthest "winnow::Farthest":
         vector[int32_t] positions
         vector[float] insertion
-        _Farthest(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch) except +
+        _Farthest(const float *vectors, int64_t n, int dimension, int level, int threads, Watcher watch, int scratch) except +
         void add_pool(const float *row) except +
         void pick(int64_t position, float squared) except +
         int run(int64_t count, double stop_at, double seconds) except +
@@ -40,19 +40,20 @@ cdef int _look(void *between_slices) except -1 with gil:
 cdef class Farthest:
     """The caller has checked every argument; `vectors` is only read while it is made.
 
-    Meanwhile `between_slices()` is called; what it raises ends the work.
+    Meanwhile `between_slices()` is called; what it raises ends the work. `scratch` is a file for a copy of the vectors,
+    which may be closed then; -1: they are copied into memory.
     """
 
     cdef _Farthest *_run
     cdef Py_ssize_t _n
 
-    def __cinit__(self, const float[:, ::1] vectors, int level, int n_threads, between_slices):
+    def __cinit__(self, const float[:, ::1] vectors, int level, int n_threads, between_slices, int scratch=-1):
         cdef Py_ssize_t n = vectors.shape[0], width = vectors.shape[1]
         cdef Watcher watch
         watch.look = _look
         watch.context = <void *> between_slices
         with nogil:
-            self._run = new _Farthest(&vectors[0, 0], n, <int>width, level, n_threads, watch)
+            self._run = new _Farthest(&vectors[0, 0], n, <int>width, level, n_threads, watch, scratch)
         self._n = n
 
     def __dealloc__(self):

@@ -1,5 +1,8 @@
 """Greedy k-center as a run that can be watched, stopped and asked for more; the plain functions stand on it."""
 
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -67,6 +70,10 @@ class CoresetRun:
 
     Between slices of about ten milliseconds `on_progress` is called and may look at `positions`; whatever it raises
     ends the work, and a later `run` goes on from there. Making a run prepares the data, and is watched likewise.
+
+    With `scratch`, a folder, the vectors may be a memory map of float32 or float16 that is larger than memory: what is
+    made of them goes to a nameless file there, of four bytes a number (twice that for float16), and about one and a
+    half bytes a number stay in memory. The picks are the same; how long they take is up to the disk.
     """
 
     def __init__(
@@ -78,17 +85,18 @@ class CoresetRun:
         picked: Picked | None = None,
         n_threads: int = 0,
         plain: bool = False,
+        scratch: Path | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
+        if scratch is not None:
+            vectors = _widened(vectors, scratch, on_progress)
         threads = threads_for(check_vectors(vectors), n_threads)
         self._vectors, self._threads = vectors, threads
         self._start = _checked_start(vectors, start)
         self._has_pool = pool is not None and len(check_vectors(pool, width=vectors.shape[1], name="pool")) > 0
         fitting = not plain and _fits_buckets(vectors) and (pool is None or _fits_buckets(pool))
         self._engine: _Engine = (
-            _farthest.Farthest(vectors, level(), threads, lambda: tell(on_progress, 0, len(vectors)))
-            if fitting
-            else _Plain(vectors, threads)
+            _buckets(vectors, threads, scratch, on_progress) if fitting else _Plain(vectors, threads)
         )
         if pool is not None and self._has_pool:
             self._meet_pool(pool, on_progress)
@@ -237,6 +245,24 @@ def coreset_run(
     small = getattr(vectors, "shape", ())[:1] < (_FEW_SAMPLES,) or count < _FEW_PICKS
     told = None if on_progress is None else lambda _done, _total: on_progress(0, count)
     return CoresetRun(vectors, pool=pool, start=start, n_threads=n_threads, plain=small, on_progress=told)
+
+
+def _buckets(vectors: Float, threads: int, scratch: Path | None, on_progress: OnProgress | None) -> Any:
+    with ExitStack() as stack:
+        file = stack.enter_context(TemporaryFile(dir=scratch)).fileno() if scratch is not None else -1
+        return _farthest.Farthest(vectors, level(), threads, lambda: tell(on_progress, 0, len(vectors)), file)
+
+
+def _widened(vectors: Any, scratch: Path, on_progress: OnProgress | None) -> Float:
+    """float16 as float32, in a nameless file that lasts as long as the array."""
+    if getattr(vectors, "dtype", None) != np.float16 or vectors.ndim != 2 or not vectors.size:
+        return vectors  # type: ignore[no-any-return]
+    with TemporaryFile(dir=scratch) as file:
+        wide: Float = np.memmap(file, np.float32, "w+", shape=vectors.shape)
+    for begin, end in slices(len(vectors), max(1, (1 << 22) // vectors.shape[1])):
+        wide[begin:end] = vectors[begin:end]
+        tell(on_progress, 0, len(vectors))
+    return wide
 
 
 def _fits_buckets(vectors: Float) -> bool:

@@ -1,5 +1,10 @@
 """The buckets pick what the twin picks, to the bit, on every instruction set; and a run can be cut anywhere."""
 
+import re
+import resource
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 from drawn import matrices
@@ -199,3 +204,43 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch):
     monkeypatch.setenv("WINNOW_KERNELS_ISA", "mmx")
     with pytest.raises(ValueError, match="baseline"):
         CoresetRun(SETS["clusters"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_map_of_a_file_gives_the_picks_of_the_array(dtype, tmp_path):
+    vectors = clusters(9000, 20).astype(dtype)
+    np.save(tmp_path / "vectors.npy", vectors)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    run = CoresetRun(np.load(tmp_path / "vectors.npy", mmap_mode="r"), scratch=scratch)
+    assert not [*scratch.iterdir()], "what is kept aside has a name"
+    run.run(600)
+    same(run.cover(), plain(vectors.astype(np.float32), 600))
+
+
+def test_what_is_kept_aside_is_not_in_memory(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(300_000, 64)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    del vectors
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    before = anonymous_bytes()
+    run = CoresetRun(mapped, scratch=tmp_path)
+    run.run(100)
+    assert anonymous_bytes() - before < 0.6 * mapped.nbytes
+
+
+def anonymous_bytes():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) << 10
+
+
+def test_a_scratch_that_is_full_is_a_memory_error_and_not_a_crash(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises((MemoryError, OSError)):
+            CoresetRun(clusters(9000, 20), scratch=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
