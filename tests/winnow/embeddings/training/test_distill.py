@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (the extra `
 from winnow.embeddings import student, winnow_64  # noqa: E402 - they need torch
 from winnow.embeddings.training import crops, distill, teacher  # noqa: E402
 
+pytestmark = pytest.mark.slow  # minutes: a network learns
 CHANNELS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320)
 
 
@@ -51,7 +52,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(crops, "SHARES", (crops.Share("toy", 1, 4),))
-    for name, value in {"_BATCH": 16, "_HELD_BACK": 32, "_DETAIL": 80, "_WARM_UP": 5, "_AVERAGE": 0.5}.items():
+    for name, value in {"_BATCH": 16, "_HELD_BACK": 32, "_DETAIL": 80, "_WARM_UP": 5}.items():
         monkeypatch.setattr(distill, name, value)
 
 
