@@ -3,6 +3,7 @@
     python benchmarks/bench_kernels.py peers   [--rows 100000] [--count 10000]   against other people's greedy k-center
     python benchmarks/bench_kernels.py shapes  [--rows 1000000] [--count 100000] on the four shapes of data
     python benchmarks/bench_kernels.py adjacency [--rows 100000]
+    python benchmarks/bench_kernels.py covers  [--rows 1000000] [--count 100000] of random samples
     python benchmarks/bench_kernels.py growth  [--most 1000000] [--plot docs/growth.png]
 
 Prints a table row as soon as it is known: wall and CPU seconds, and peak memory over the input as a multiple of it. A
@@ -72,6 +73,16 @@ def adjacency_kept(vectors: Any, count: int, threads: int) -> Work:
     return partial(kernels.adjacency, vectors, count, n_threads=threads)
 
 
+def cover(vectors: Any, count: int, threads: int) -> Work:
+    kept = np.random.default_rng(0).permutation(len(vectors))[:count]
+    return partial(kernels.cover, vectors, kept, n_threads=threads)
+
+
+def insertions(vectors: Any, count: int, threads: int) -> Work:
+    kept = np.random.default_rng(0).permutation(len(vectors))[:count]
+    return partial(kernels.insertion_distances, vectors, kept, n_threads=threads)
+
+
 def plain(vectors: Any, count: int, threads: int) -> Work:
     """Our arithmetic without any trick: every pick looks at every sample."""
     return partial(kernels.CoresetRun(vectors, n_threads=threads, plain=True).run, count)
@@ -111,6 +122,8 @@ def fpsample(vectors: Any, count: int, _threads: int) -> Work:
 WORKS: Final[dict[str, Callable[[Any, int, int], Work]]] = {
     "kernels.coreset": coreset,
     "kernels.adjacency": adjacency_kept,
+    "kernels.cover": cover,
+    "kernels.insertion_distances": insertions,
     "plain loop": plain,
     "numpy loop": numpy_loop,
     "numpy twin": twin,
@@ -181,6 +194,13 @@ def adjacency(rows: int) -> None:
         row("kernels.adjacency", shape, rows, rows // 2, 2)
 
 
+def covers(rows: int, count: int) -> None:
+    head()
+    for shape in SHAPES:
+        for work in ("kernels.cover", "kernels.insertion_distances"):
+            row(work, shape, rows, count, 2)
+
+
 def growth(most: int, plot: Path | None) -> None:
     """CPU seconds against the number of samples (a tenth kept) and against the number kept."""
     head()
@@ -210,7 +230,7 @@ def draw(lines: dict[str, tuple[list[int], list[float]]], plot: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=("peers", "shapes", "adjacency", "growth"))
+    parser.add_argument("table", choices=("peers", "shapes", "adjacency", "covers", "growth"))
     parser.add_argument("--rows", type=int)
     parser.add_argument("--count", type=int)
     parser.add_argument("--most", type=int, default=1_000_000)
@@ -222,6 +242,8 @@ def main() -> None:
         shapes(asked.rows or 1_000_000, asked.count or 100_000)
     elif asked.table == "adjacency":
         adjacency(asked.rows or 100_000)
+    elif asked.table == "covers":
+        covers(asked.rows or 1_000_000, asked.count or 100_000)
     else:
         growth(asked.most, asked.plot)
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app import examples, files, service
@@ -19,7 +19,13 @@ from winnow.store import datasets
 router = APIRouter(prefix="/v1", tags=["datasets"], route_class=StrictRoute, responses=examples.REFUSALS)
 
 
-@router.post("/uploads", status_code=201, responses=examples.UPLOAD)
+async def _says_nothing(request: Request) -> None:
+    """What somebody sends here would be lost: the bytes belong into the PUT."""
+    if (await request.body()).strip() not in {b"", b"{}"}:
+        raise InvalidRequest("this call takes no body; PUT the bytes to the upload it names")
+
+
+@router.post("/uploads", status_code=201, responses=examples.UPLOAD, dependencies=[Depends(_says_nothing)])
 def open_upload(
     parts: PartsDep, caller: Writer, response: Response, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any]:

@@ -54,3 +54,9 @@ def test_an_upload_is_sealed_with_all_its_bytes_or_not_at_all(api, content, head
     refused = api.http.put(f"/v1/uploads/{upload_id}", content=content, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_REQUEST")
     assert api.http.get(f"/v1/uploads/{upload_id}").json()["state"] == "open"
+
+
+@pytest.mark.parametrize("body", [b'{"tenant_id": "x"}', b"abc"])
+def test_opening_an_upload_takes_no_bytes_that_would_be_lost(api, body):
+    refused = api.http.post("/v1/uploads", content=body, headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_REQUEST")
