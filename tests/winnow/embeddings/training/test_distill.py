@@ -104,4 +104,4 @@ def test_the_teacher_names_what_it_was_taught(real_pictures):
         bias = torch.from_numpy(arrays["b52"][1:])
     seen = teacher.Teacher(path)(student.as_input(np.stack([np.asarray(picture) for picture in shown])))
     named = (seen @ last.T + bias).argmax(1).numpy()
-    assert (named == np.arange(1000)[::20]).mean() > 0.6
+    assert (named == np.arange(1000)[::20]).mean() > 0.5
