@@ -3,10 +3,8 @@
 It is meant to die: of its limits, of a flaw in a decoder, of its parent's end. The parent starts another.
 """
 
-import ctypes
 import json
 import resource
-import signal
 import struct
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import BinaryIO, Final
 
 from winnow.datasets.decode import decode
 from winnow.errors import ItemError
+from winnow.lifeline import die_with_parent
 
 REQUEST: Final = struct.Struct("<QQI")  # bytes, max_pixels, size
 ANSWER: Final = struct.Struct("<cIII")  # b'P' width height bytes | b'E' 0 0 bytes
@@ -21,7 +20,6 @@ ANSWER: Final = struct.Struct("<cIII")  # b'P' width height bytes | b'E' 0 0 byt
 _ADDRESS_SPACE_BYTES: Final = 2 << 30
 _OPEN_FILES: Final = 32
 _ITEM_CPU_S: Final = 15  # above the parent's patience; ends a decoder whose parent no longer watches
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
@@ -55,7 +53,7 @@ def _limit_cpu() -> None:
 def _lock_up() -> None:
     """Little memory, few files and none to write, no core dump, no life after the parent's."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
