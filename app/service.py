@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -145,40 +146,29 @@ def cancel_job(parts: Parts, caller: keys.Caller, job_id: str) -> dict[str, Any]
 
 
 def delete_job(parts: Parts, caller: keys.Caller, job_id: str) -> None:
-    """The row first: files without a row are garbage, a row without files would be a lie."""
-    with parts.database.begin() as connection:
-        removed = jobs.remove(connection, caller.tenant_id, job_id)
-        row = None if removed else jobs.get(connection, caller.tenant_id, job_id)
-    if removed:
-        parts.artifacts.delete_job(job_id)
-    elif row is None:
-        raise NotFound("there is no such job")
-    else:
-        raise Conflict("the job has not ended; cancel it first")
+    _forget(parts, caller, jobs, job_id, "there is no such job", "the job has not ended; cancel it first")
+    parts.artifacts.delete_job(job_id)
 
 
 def delete_dataset(parts: Parts, caller: keys.Caller, dataset_id: str) -> None:
-    with parts.database.begin() as connection:
-        removed = datasets.remove(connection, caller.tenant_id, dataset_id)
-        known = removed or datasets.get(connection, caller.tenant_id, dataset_id) is not None
-    if removed:
-        parts.artifacts.delete_dataset(dataset_id)
-    elif known:
-        raise Conflict("jobs name this dataset; delete them first")
-    else:
-        raise NotFound("there is no such dataset")
+    in_use = "jobs name this dataset; delete them first"
+    _forget(parts, caller, datasets, dataset_id, "there is no such dataset", in_use)
+    parts.artifacts.delete_dataset(dataset_id)
 
 
 def delete_upload(parts: Parts, caller: keys.Caller, upload_id: str) -> None:
+    in_use = "a dataset reads this upload; delete the dataset first"
+    _forget(parts, caller, uploads, upload_id, "there is no such upload", in_use)
+    parts.artifacts.delete_upload(upload_id)
+
+
+def _forget(parts: Parts, caller: keys.Caller, table: ModuleType, row_id: str, missing: str, in_use: str) -> None:
+    """The row first: files without a row are garbage, a row without files would be a lie."""
     with parts.database.begin() as connection:
-        removed = uploads.remove(connection, caller.tenant_id, upload_id)
-        known = removed or uploads.get(connection, caller.tenant_id, upload_id) is not None
-    if removed:
-        parts.artifacts.delete_upload(upload_id)
-    elif known:
-        raise Conflict("a dataset reads this upload; delete the dataset first")
-    else:
-        raise NotFound("there is no such upload")
+        if table.remove(connection, caller.tenant_id, row_id):
+            return
+        known = table.get(connection, caller.tenant_id, row_id) is not None
+    raise Conflict(in_use) if known else NotFound(missing)
 
 
 # --- once -------------------------------------------------------------------------------------------
