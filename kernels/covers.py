@@ -132,10 +132,10 @@ def lower_bound(
     """
     n = len(check_vectors(vectors))
     threads = threads_for(vectors, n_threads)
-    if len(picked.nearest) != n or (n and picked.nearest.min() < 0):
-        raise KernelError("a lower bound needs the cover of these vectors by picks alone, without a pool")
     if len(picked.positions) < 2 or not 0 < picked.insertion[-1] < np.inf:
         return LowerBound(0.0, -1)
+    if len(picked.nearest) != n or (n and picked.nearest.min() < 0):
+        raise KernelError("a lower bound needs the cover of these vectors by picks alone, without a pool")
     loss = 2 * (vectors.shape[1] + 64) * 1.2e-7  # of a canonical distance, relative: see docs/kernels.md
     # The picks lie no nearer to each other than the last insertion, so a sample this near to one is that far from all
     # others. What cannot beat the best so far is not looked at.
