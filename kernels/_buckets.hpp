@@ -16,8 +16,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "_loops.hpp"
 
@@ -73,7 +73,7 @@ class Room {
         mapped_ = file >= 0;
         if (!mapped_)
             start_ = std::aligned_alloc(64, bytes_);
-        else if (ftruncate(file, (off_t)bytes_) == 0)
+        else if (posix_fallocate(file, 0, (off_t)bytes_) == 0) /* a disk that is full says so now, not at a write */
             start_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
         if (start_ == nullptr || start_ == MAP_FAILED) {
             start_ = nullptr;
@@ -127,10 +127,11 @@ class Buckets {
     const float *group_centroid(int group) const { return &group_centroids[(int64_t)group * width]; }
     const uint8_t *codes(int64_t slot) const { return static_cast<const uint8_t *>(codes_.start()) + slot * width; } /* of a tile's first slot */
 
-    /* At least the distance between two rows, in exact arithmetic. */
+    /* What the distance between two rows, in exact arithmetic, does not exceed. */
     float at_most(const float *a, const float *b) const { return std::sqrt(loops.squared(a, b, width)) * up + SPECK; }
 
-    /* At most the distances of up to four rows to the centroids of a group: out[4 * 16]. `scratch` holds 4 * width. */
+    /* What the distances of up to four rows to the centroids of a group do not fall below: out[4 * 16]. `scratch`
+     * holds 4 * width. */
     void at_least(const Group &group, const float *own, const float *const rows[4], int count, float *scratch,
                   float *out) const {
         const float *shifted[4];

@@ -19,7 +19,7 @@ constexpr int POOL = 1024;          /* points a round picks among, roughly */
 constexpr int CHUNK = 64;           /* centres that meet a bucket together */
 constexpr int QUERIES = 8;          /* centres a loop over codes takes */
 constexpr int PICKED = -1;          /* as a squared distance */
-constexpr int ROOM = 32;            /* of the input's size, what lists of centres to look at may take */
+constexpr int ROOM = 32;            /* entries of all lists of centres to look at: the input's numbers over this */
 
 enum Status { FILLED = 0, COVERED = 1, PAUSED = 2 };
 
@@ -51,7 +51,7 @@ class Farthest {
         pool_count_++;
     }
 
-    /* Make a sample the next pick, whatever its distance, which must be known: see `settle`. */
+    /* Make a sample the next pick, whatever its distance; the caller knows it. */
     void pick(int64_t position, float squared) {
         int64_t slot = slot_of_[position];
         positions.push_back((int32_t)position);
@@ -101,7 +101,7 @@ class Farthest {
     float squared_of(int64_t position) const { return squared_[slot_of_[position]]; }
 
     int64_t bytes() const {
-        int64_t total = tree_.slots() * (tree_.width * 5 + 4 * 7) + (int64_t)slot_of_.size() * 4;
+        int64_t total = tree_.slots() * (tree_.width * 5 + 4 * 6) + (int64_t)slot_of_.size() * 4;
         for (auto &state : state_)
             total += (int64_t)(state.pending.capacity() * sizeof(Pending));
         return total;
@@ -160,7 +160,8 @@ class Farthest {
 
     /* --- bringing buckets up to date ----------------------------------------------------------------------------- */
 
-    /* On return every bucket above the threshold is up to date and one is there, so that the largest bound is true. */
+    /* On return every bucket above the threshold is up to date and one is there, so that the largest bound is true; or
+     * all bounds are 0, which is true of itself. */
     bool settle(Clock::time_point until) {
         for (;;) {
             float top = largest();
@@ -380,7 +381,7 @@ class Farthest {
     }
 
     /* A centre can only be nearer than a point's own if the product of their codes exceeds the point's limit plus what
-     * the centre adds: |s q - t p|^2 = s^2 |q|^2 + t^2 |p|^2 - 2 s t q.p, and residuals hide at most their lengths. */
+     * the centre adds: |s p - t q|^2 = s^2 |p|^2 + t^2 |q|^2 - 2 s t p.q, and residuals hide at most their lengths. */
     void meet_tile(int64_t tile, const Coded &coded, bool has_codes, Scratch &scratch) {
         int32_t limits[TILE];
         bool known = false;
@@ -492,9 +493,8 @@ class Farthest {
         std::vector<float> sorted(pool_.squared);
         std::nth_element(sorted.begin(), sorted.begin() + POOL, sorted.end(), std::greater<float>());
         float raised = sorted[POOL], top = *std::max_element(sorted.begin(), sorted.end());
-        if (!(raised < top))
-            return; /* thousands of ties at the top: all of them stay */
-        threshold_ = std::max(threshold_, raised);
+        const bool tied = !(raised < top);
+        threshold_ = tied ? std::nextafter(top, 0.0f) : std::max(threshold_, raised);
         size_t kept = 0;
         for (size_t i = 0; i < pool_.size(); i++)
             if (pool_.squared[i] > threshold_) {
@@ -503,6 +503,18 @@ class Farthest {
             }
         pool_.squared.resize(kept);
         pool_.slots.resize(kept);
+        if (tied)
+            keep_the_lowest();
+    }
+
+    /* Thousands lie equally far, and nothing in the pool is nearer: as long as only picks at that very distance are
+     * made, those of the lowest positions come first, and the others need not be here. */
+    void keep_the_lowest() {
+        auto before = [&](int32_t a, int32_t b) { return tree_.position[a] < tree_.position[b]; };
+        const size_t kept = std::min<size_t>(POOL, pool_.size());
+        std::nth_element(pool_.slots.begin(), pool_.slots.begin() + (int64_t)kept - 1, pool_.slots.end(), before);
+        pool_.slots.resize(kept);
+        pool_.squared.resize(kept);
     }
 
     void take(size_t i) {

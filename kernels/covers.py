@@ -30,7 +30,7 @@ _SPECK: Final = 1e-18  # a length that underflow could hide: see docs/kernels.md
 
 
 class LowerBound(NamedTuple):
-    """No selection of as many samples covers all within less than `distance`: that of `witness` says so."""
+    """No selection of one sample less than was picked covers all within less than `distance`; see `lower_bound`."""
 
     distance: float  # holds in exact arithmetic
     witness: int  # the sample that comes nearest to covering two of the picks; -1: the bound is 0
@@ -125,7 +125,7 @@ def _meet(
 def lower_bound(
     vectors: Float, picked: Coreset, *, n_threads: int = 0, on_progress: OnProgress | None = None
 ) -> LowerBound:
-    """What no selection of one sample less than was picked can reach.
+    """What no selection of one sample less than was picked can reach; the picks are greedy k-center's, without a pool.
 
     With fewer centres than picks, some centre has two picks within its radius. So the radius is at least the distance
     from some sample to its second-nearest pick (the nearest of a pick is itself), and the least of these is the bound.
@@ -134,6 +134,8 @@ def lower_bound(
     threads = threads_for(vectors, n_threads)
     if len(picked.positions) < 2 or not 0 < picked.insertion[-1] < np.inf:
         return LowerBound(0.0, -1)
+    if len(picked.nearest) != n or (n and picked.nearest.min() < 0):
+        raise KernelError("a lower bound needs the cover of these vectors by picks alone, without a pool")
     loss = 2 * (vectors.shape[1] + 64) * 1.2e-7  # of a canonical distance, relative: see docs/kernels.md
     # The picks lie no nearer to each other than the last insertion, so a sample this near to one is that far from all
     # others. What cannot beat the best so far is not looked at.

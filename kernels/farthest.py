@@ -14,6 +14,7 @@ from kernels.checks import (
     KernelError,
     OnProgress,
     Positions,
+    check_centres,
     check_count,
     check_vectors,
     rows_a_slice,
@@ -100,8 +101,8 @@ class CoresetRun:
         )
         if pool is not None and self._has_pool:
             self._meet_pool(pool, on_progress)
-        for position, squared in zip(*picked, strict=True) if picked is not None else ():
-            self._engine.pick(int(position), float(squared))
+        if picked is not None:
+            self._go_on_from(picked, on_progress)
 
     def _meet_pool(self, pool: Float, on_progress: OnProgress | None) -> None:
         plain = isinstance(self._engine, _Plain)
@@ -111,6 +112,16 @@ class CoresetRun:
             while not self._engine.finish(_SLICE_S):
                 tell(on_progress, 0, len(self._vectors))
             tell(on_progress, 0, len(self._vectors))
+
+    def _go_on_from(self, picked: Picked, on_progress: OnProgress | None) -> None:
+        positions = check_centres(picked.positions, len(self._vectors))
+        if len(picked.squared) != len(positions):
+            raise KernelError("picked must have one squared distance for each position")
+        for begin, end in slices(len(positions), _POOL_ROWS):  # all at once would wait in every bucket's list
+            for at in range(begin, end):
+                self._engine.pick(int(positions[at]), float(picked.squared[at]))
+            while not self._engine.finish(_SLICE_S):
+                tell(on_progress, 0, len(self._vectors))
 
     @property
     def positions(self) -> Positions:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import kernels
 from kernels import _farthest, farthest, instructions, reference
-from kernels.farthest import CoresetRun
+from kernels.farthest import CoresetRun, Picked
 
 LEVELS = [name for name, level in instructions.LEVELS.items() if level <= _farthest.widest()]
 
@@ -44,6 +44,7 @@ SETS = {
     "wide": clusters(4500, 700),
     "twins": with_twins(6000, 20),
     "ties": np.random.default_rng(1).integers(-2, 3, (6000, 6)).astype(np.float32),
+    "far more ties than a round picks among": np.random.default_rng(2).integers(0, 2, (9000, 13)).astype(np.float32),
     "one point": np.ones((5000, 8), np.float32),
     "far from zero": clusters(5000, 16) + np.float32(1e6),
     "tiny": clusters(5000, 16) * np.float32(1e-22),
@@ -244,3 +245,18 @@ def test_a_scratch_that_is_full_is_a_memory_error_and_not_a_crash(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize(
+    "picked",
+    [Picked(np.array([0, 9000]), np.ones(2)), Picked(np.array([-1]), np.ones(1)), Picked(np.array([3, 3]), np.ones(2))],
+)
+def test_picks_that_cannot_be_are_refused(picked):
+    with pytest.raises(kernels.KernelError):
+        CoresetRun(clusters(9000, 5), picked=picked)
+
+
+def test_a_lower_bound_needs_a_cover_by_picks_alone():
+    vectors = clusters(200, 5)
+    with pytest.raises(kernels.KernelError, match="pool"):
+        kernels.lower_bound(vectors, kernels.coreset_with_cover(vectors, 5, pool=vectors[:3] + np.float32(0.01)))
