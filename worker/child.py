@@ -27,7 +27,6 @@ from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
 from winnow.embeddings import encoder_for
 from winnow.embeddings.cache import ShardCache
-from winnow.embeddings.extract import read_unchanged
 from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Listing
@@ -136,7 +135,11 @@ def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pict
     if reader.kind == "vectors":
         return None
     ids = dict(zip(listing.paths, listing.ids, strict=True))
-    return outputs.Pictures(lambda path: read_unchanged(reader, path, ids[path].tobytes()), max_pixels)
+    return outputs.Pictures(
+        read=lambda path: reader.read(path, ids[path].tobytes()),
+        original=lambda path: reader.original(path, ids[path].tobytes()),
+        max_pixels=max_pixels,
+    )
 
 
 class _Reporter:

@@ -28,7 +28,8 @@ _SHOWN_KEPT = 240  # thumbnails of the first picks, for the page
 class Pictures:
     """How to get at the pixels of a dataset of pictures; absent for ready vectors."""
 
-    read: Callable[[str], bytes]
+    read: Callable[[str], bytes]  # to look at
+    original: Callable[[str], bytes]  # to copy out
     max_pixels: int
 
 
@@ -69,7 +70,7 @@ def write(
     if spec.output is not None and pictures is not None:
         paths = [outcome.embedded.paths[position] for position in outcome.selection.positions]
         target = Path(spec.output.path)
-        copy_selected(pictures.read, paths, target, roots=output_roots, job_id=job_id, report=report)
+        copy_selected(pictures.original, paths, target, roots=output_roots, job_id=job_id, report=report)
     out.put_bytes("timings.json", _JSON, canonical_json(outcome.timings_s))
     manifest = _manifest(outcome, spec, out.files)
     out.put_bytes("manifest.json", _JSON, json.dumps(manifest, indent=2, ensure_ascii=False).encode())

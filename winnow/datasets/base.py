@@ -1,5 +1,6 @@
 """What a source is to the pipeline, the limits it is held to, and the one order all samples stand in."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -7,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.errors import ItemError
 from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -27,7 +29,11 @@ class Limits:
 
 
 class Reader(Protocol):
-    """An opened source. `kind` says which of `read` and `vectors` it answers; the other refuses."""
+    """An opened source. `kind` says whether its samples are pictures to `read` or have `vectors`; the other refuses.
+
+    A dataset is a snapshot, whatever happens to its source: a sample is asked for by its path and the id it was listed
+    under, and what is no longer that sample is an ItemError CONTENT_CHANGED.
+    """
 
     @property
     def kind(self) -> Kind: ...
@@ -36,13 +42,24 @@ class Reader(Protocol):
         """Everything the source holds, hashed, in canonical order; items that cannot be read are its failures."""
         ...
 
-    def read(self, path: str) -> bytes:
-        """One picture's bytes. ItemError where it cannot be read; the caller holds the bytes against their id."""
+    def read(self, path: str, sample_id: bytes) -> bytes:
+        """A picture file of the sample, large enough to embed and to look at. ItemError where it cannot be read."""
+        ...
+
+    def original(self, path: str, sample_id: bytes) -> bytes:
+        """The sample as it is to be labelled: the same file, or one of more pixels."""
         ...
 
     def vectors(self) -> tuple[Ids, Vectors]:
         """Every usable row in canonical order, exact duplicates included, with the ids they were listed under."""
         ...
+
+
+def unchanged(content: bytes, sample_id: bytes) -> bytes:
+    """The content of a sample whose id is the hash of its bytes, if it still is."""
+    if hashlib.sha256(content).digest() != sample_id:
+        raise ItemError("CONTENT_CHANGED", "not the bytes that were listed")
+    return content
 
 
 def is_picture(name: str) -> bool:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from winnow.datasets.base import Kind, Limits, canonical, is_picture
+from winnow.datasets.base import Kind, Limits, canonical, is_picture, unchanged
 from winnow.datasets.beneath import Root, open_file, open_folder, opened_root
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, SourceGone, TooManyItems
 from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
@@ -50,7 +50,13 @@ class FolderReader:
             raise DatasetEmpty("the folder holds no picture (jpg, png, webp, gif, bmp or tiff)")
         return canonical(found, failures)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, sample_id: bytes) -> bytes:
+        return unchanged(self.content(path), sample_id)
+
+    original = read
+
+    def content(self, path: str) -> bytes:
+        """The file as it is now."""
         with self._opened() as root, open(open_file(root, os.fsencode(path)), "rb") as file:
             try:
                 content = file.read(self._limits.max_item_bytes + 1)

@@ -59,8 +59,10 @@ class VectorsReader:
             failures=in_order(ItemFailure(_name(names, row), "NOT_FINITE") for row in failed),
         )
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, sample_id: bytes) -> bytes:  # noqa: ARG002 - the contract's
         raise ItemError("UNSUPPORTED_FORMAT", f"{path!r} is a row of numbers, not a picture")
+
+    original = read
 
     def vectors(self) -> tuple[Ids, Vectors]:
         """Hashed again, so that the caller can tell whether the file is still the one that was listed."""

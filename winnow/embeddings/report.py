@@ -71,7 +71,7 @@ def _twins(reader: FolderReader, paths: list[str], size: int) -> Iterator[tuple[
     """Of some pictures: which it is, and one like it."""
     for place in range(0, len(paths), max(1, len(paths) // _TWINS)):
         try:
-            yield place, decode(_like(reader.read(paths[place])), _MAX_PIXELS, size).pixels
+            yield place, decode(_like(reader.content(paths[place])), _MAX_PIXELS, size).pixels
         except ItemError:
             continue
 

@@ -48,8 +48,9 @@ def test_every_picture_is_listed_with_its_hash_and_nothing_else(make_reader):
     assert sorted(listing.paths) == sorted(NAMES)
     assert listing.failures == []
     for path, sample_id, size in zip(listing.paths, listing.ids, listing.sizes, strict=True):
-        content = reader.read(path)
+        content = reader.read(path, sample_id.tobytes())
         assert hashlib.sha256(content).digest() == sample_id.tobytes()
+        assert reader.original(path, sample_id.tobytes()) == content
         assert len(content) == size
 
 
@@ -59,11 +60,19 @@ def test_the_order_is_by_content_hash_then_path(make_reader):
     assert keys == sorted(keys)
 
 
+def test_a_sample_that_is_no_longer_the_one_that_was_listed_is_refused(make_reader):
+    reader = make_reader()
+    path = reader.list(silent).paths[0]
+    for read in (reader.read, reader.original):
+        with pytest.raises(ItemError, match="CONTENT_CHANGED"):
+            read(path, bytes(32))
+
+
 def test_an_unknown_path_is_an_item_error(make_reader):
     reader = make_reader()
     reader.list(silent)
     with pytest.raises(ItemError):
-        reader.read("no/such.png")
+        reader.read("no/such.png", bytes(32))
 
 
 def test_more_items_than_the_limit_end_the_listing(make_reader):
@@ -100,10 +109,10 @@ def test_an_archive_is_read_from_its_blobs_by_a_later_process(zipped, picture, t
     archive = zipped(("a.png", picture()))
     ArchiveReader(archive, tmp_path / "ds", Limits()).list(silent)
     archive.unlink()
-    assert ArchiveReader(None, tmp_path / "ds", Limits()).read("a.png") == picture()
+    assert ArchiveReader(None, tmp_path / "ds", Limits()).read("a.png", hashlib.sha256(picture()).digest()) == picture()
     shutil.rmtree(tmp_path / "ds" / "blobs")
     with pytest.raises(ItemError, match="UNREADABLE"):
-        ArchiveReader(None, tmp_path / "ds", Limits()).read("a.png")
+        ArchiveReader(None, tmp_path / "ds", Limits()).read("a.png", bytes(32))
 
 
 @given(

@@ -30,7 +30,7 @@ def test_links_within_the_root_are_followed(root):
     paths, failures = listed(root)
     assert paths == ["absolute.png", "relative.png", "sub/a.png", "sub/up.png"]
     assert failures == {}
-    assert FolderReader(root, Limits()).read("absolute.png") == (root / "sub" / "a.png").read_bytes()
+    assert FolderReader(root, Limits()).content("absolute.png") == (root / "sub" / "a.png").read_bytes()
 
 
 def test_a_linked_folder_within_the_root_is_not_listed_twice(root):
@@ -54,7 +54,7 @@ def test_a_file_above_the_limit_is_not_read(root):
     (root / "big.png").write_bytes(b"x" * 5000)
     assert listed(root, max_item_bytes=4000)[1] == {"big.png": "FILE_TOO_LARGE"}
     with pytest.raises(ItemError, match="FILE_TOO_LARGE"):
-        FolderReader(root, Limits(max_item_bytes=4000)).read("big.png")
+        FolderReader(root, Limits(max_item_bytes=4000)).content("big.png")
 
 
 def test_a_folder_that_is_gone_ends_the_job(tmp_path):
@@ -74,5 +74,5 @@ def test_no_descriptor_is_left_open(root):
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(5):
         reader.list(silent)
-        reader.read("sub/a.png")
+        reader.content("sub/a.png")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -123,7 +123,7 @@ def test_limits_and_emptiness(tmp_path):
 
 def test_a_row_is_not_a_picture(tmp_path):
     with pytest.raises(ItemError, match="UNSUPPORTED_FORMAT"):
-        reader_of(tmp_path / "v.npy").read("row-0000000")
+        reader_of(tmp_path / "v.npy").read("row-0000000", bytes(32))
 
 
 def test_two_hundred_thousand_rows_are_listed_quickly(tmp_path):

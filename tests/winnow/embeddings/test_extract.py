@@ -28,9 +28,9 @@ class CountingReader(FolderReader):
         super().__init__(root, Limits())
         self.asked = []
 
-    def read(self, path):
+    def read(self, path, sample_id):
         self.asked.append(path)
-        return super().read(path)
+        return super().read(path, sample_id)
 
 
 @pytest.fixture
