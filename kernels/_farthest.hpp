@@ -9,7 +9,6 @@
 
 #include <chrono>
 #include <limits>
-#include <omp.h>
 
 #include "_buckets.hpp"
 
@@ -18,6 +17,7 @@ namespace winnow {
 constexpr int POOL = 1024;          /* points a round picks among, roughly */
 constexpr int CHUNK = 64;           /* centres that meet a bucket together */
 constexpr int QUERIES = 8;          /* centres a loop over codes takes */
+constexpr int LOOK = 256;           /* centres between two looks at the clock */
 constexpr int PICKED = -1;          /* as a squared distance */
 constexpr int ROOM = 32;            /* entries of all lists of centres to look at: the input's numbers over this */
 
@@ -32,13 +32,7 @@ class Farthest {
         : tree_(vectors, n, dimension, level, threads, watch, scratch), room_(n * dimension / ROOM), threads_(threads), squared_(tree_.slots(), PICKED),
           rank_(tree_.slots(), -1), reach_(tree_.slots() / TILE, -1), slot_of_(n), state_(tree_.buckets.size()),
           applied_(tree_.groups.size(), 0), scratch_(threads) {
-        for (int64_t slot = 0; slot < tree_.slots(); slot++)
-            if (tree_.position[slot] >= 0) {
-                slot_of_[tree_.position[slot]] = (int32_t)slot;
-                squared_[slot] = INFINITY;
-            }
-        for (size_t b = 0; b < state_.size(); b++)
-            sum_up((int)b);
+        all_of((int64_t)state_.size(), threads, [&](int64_t b, int) { return begin((int)b); });
         for (auto &scratch : scratch_)
             scratch.make(tree_.width);
     }
@@ -65,7 +59,7 @@ class Farthest {
     /* Until there are `count` picks, or no sample is farther than `stop_at` from all of them (negative: never), or
      * `seconds` have passed; then it can be called again. */
     Status run(int64_t count, double stop_at, double seconds) {
-        auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+        const auto until = after(seconds);
         while ((int64_t)positions.size() < count) {
             if (!settle(until))
                 return PAUSED;
@@ -73,9 +67,9 @@ class Farthest {
             if (top < 0 || std::sqrt(top) <= stop_at)
                 return COVERED;
             if (top == 0)
-                pick_twins(count);
+                pick_twins(count, until);
             else
-                pick_from_pool(count, stop_at);
+                pick_from_pool(count, stop_at, after(seconds)); /* a round pays by its picks: they have time of their own */
             threshold_ = NONE;
             if (Clock::now() >= until)
                 return (int64_t)positions.size() < count ? PAUSED : FILLED;
@@ -85,8 +79,7 @@ class Farthest {
 
     /* Bring every bucket up to date; false where `seconds` did not suffice. */
     bool finish(double seconds) {
-        auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-        return refresh_above(-2, until);
+        return refresh_above(-2, after(seconds));
     }
 
     /* After `finish`: each sample's squared distance to its nearest centre, and that one's rank (-1: of the pool). */
@@ -110,6 +103,20 @@ class Farthest {
   private:
     using Clock = std::chrono::steady_clock;
     static constexpr float NONE = -3;
+
+    static Clock::time_point after(double seconds) {
+        return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    }
+
+    bool begin(int b) {
+        const Bucket &bucket = tree_.buckets[b];
+        for (int64_t slot = bucket.first; slot < bucket.first + bucket.count; slot++) {
+            slot_of_[tree_.position[slot]] = (int32_t)slot;
+            squared_[slot] = INFINITY;
+        }
+        sum_up(b);
+        return true;
+    }
 
     struct Pending {
         int32_t centre;
@@ -192,12 +199,14 @@ class Farthest {
                         stale_groups.push_back((int)g);
                         break;
                     }
-        if (!in_parallel(stale_groups, until, [&](int g, Scratch &scratch) { announce(g, scratch); }))
+        auto tell = [&](int64_t i, int thread) { return announce(stale_groups[i], until, scratch_[thread]); };
+        if (!all_of((int64_t)stale_groups.size(), threads_, tell))
             return false;
         for (size_t b = 0; b < state_.size(); b++)
             if (state_[b].largest > threshold && !state_[b].pending.empty())
                 stale.push_back((int)b);
-        return in_parallel(stale, until, [&](int b, Scratch &scratch) { refresh(b, scratch); });
+        auto renew = [&](int64_t i, int thread) { return refresh(stale[i], until, scratch_[thread]); };
+        return all_of((int64_t)stale.size(), threads_, renew);
     }
 
     int64_t waiting() const {
@@ -207,21 +216,9 @@ class Farthest {
         return total;
     }
 
-    template <class Work> bool in_parallel(const std::vector<int> &items, Clock::time_point until, Work work) {
-        const int64_t step = 4 * (int64_t)threads_;
-        for (int64_t begin = 0; begin < (int64_t)items.size(); begin += step) {
-            if (begin && Clock::now() >= until)
-                return false;
-            int64_t end = std::min<int64_t>(begin + step, (int64_t)items.size());
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads_)
-            for (int64_t i = begin; i < end; i++)
-                work(items[i], scratch_[omp_get_thread_num()]);
-        }
-        return true;
-    }
-
-    /* Tell a group's buckets of the centres that came since: one that is too far from all of them is forgotten. */
-    void announce(int g, Scratch &scratch) {
+    /* Tell a group's buckets of the centres that came since: one that is too far from all of them is forgotten. False
+     * once the time is over, here and in `refresh`; what was done by then need not be done again. */
+    bool announce(int g, Clock::time_point until, Scratch &scratch) {
         const Group &group = tree_.groups[g];
         const float *own = tree_.group_centroid(g);
         float most = -1;
@@ -231,7 +228,10 @@ class Farthest {
         const float *rows[4];
         int32_t ids[4];
         int waiting = 0;
-        for (int64_t c = applied_[g]; c < (int64_t)centres_.size(); c++) {
+        int64_t c = applied_[g];
+        for (; c < (int64_t)centres_.size(); c++) {
+            if (c % LOOK == 0 && c > applied_[g] && Clock::now() >= until)
+                break;
             if (std::sqrt(tree_.loops.squared(centres_[c], own, tree_.width)) * tree_.down - SPECK >= limit)
                 continue;
             rows[waiting] = centres_[c];
@@ -241,7 +241,8 @@ class Farthest {
         }
         if (waiting)
             announce_four(group, own, rows, ids, waiting, scratch);
-        applied_[g] = (int64_t)centres_.size();
+        applied_[g] = c;
+        return Clock::now() < until;
     }
 
     void announce_four(const Group &group, const float *own, const float *const *rows, const int32_t *ids, int count,
@@ -254,16 +255,24 @@ class Farthest {
                     state_[group.first + b].pending.push_back({ids[r], away[r * FAN + b]});
     }
 
-    void refresh(int b, Scratch &scratch) {
+    bool refresh(int b, Clock::time_point until, Scratch &scratch) {
         State &state = state_[b];
         if (state.largest == INFINITY && state.reach > 0)
             apply_nearest(b);
         still_in_reach(state);
         sort_by_distance(state.pending, scratch.sorted);
-        for (size_t begin = 0; begin < state.pending.size(); begin += CHUNK)
-            meet(b, &state.pending[begin], (int)std::min<size_t>(CHUNK, state.pending.size() - begin), scratch);
-        std::vector<Pending>().swap(state.pending); /* its room goes to other buckets' lists */
+        size_t met = 0;
+        while (met < state.pending.size() && (met == 0 || Clock::now() < until)) {
+            const size_t count = std::min<size_t>(CHUNK, state.pending.size() - met);
+            meet(b, &state.pending[met], (int)count, scratch);
+            met += count;
+        }
+        if (met == state.pending.size())
+            std::vector<Pending>().swap(state.pending); /* its room goes to other buckets' lists */
+        else
+            state.pending.erase(state.pending.begin(), state.pending.begin() + (int64_t)met);
         sum_up(b);
+        return Clock::now() < until;
     }
 
     /* The first centre a bucket meets is compared with all its points: now every bound is finite. */
@@ -429,35 +438,35 @@ class Farthest {
         size_t size() const { return slots.size(); }
     } pool_;
 
-    void pick_from_pool(int64_t count, double stop_at) {
+    void pick_from_pool(int64_t count, double stop_at, Clock::time_point until) {
         gather_pool();
-        const int width = tree_.width;
-        std::vector<float> to_all(pool_.size());
-        int since = 0;
-        while ((int64_t)positions.size() < count && pool_.size()) {
-            size_t best = 0;
-            for (size_t i = 1; i < pool_.size(); i++)
-                if (pool_.squared[i] > pool_.squared[best] ||
-                    (pool_.squared[i] == pool_.squared[best] && pool_.positions[i] < pool_.positions[best]))
-                    best = i;
-            if (pool_.squared[best] <= threshold_ || std::sqrt(pool_.squared[best]) <= stop_at)
+        float top = *std::max_element(pool_.squared.begin(), pool_.squared.end());
+        for (int made = 1; top > threshold_ && std::sqrt(top) > stop_at; made++) {
+            const size_t farthest = lowest_at(top);
+            take(farthest);
+            drop(farthest);
+            if ((int64_t)positions.size() == count || Clock::now() >= until)
                 break;
-            take(best);
-            drop(best);
-            const int32_t rank = (int32_t)positions.size() - 1;
-            tree_.loops.squared_to_all(centres_.back(), pool_.rows.data(), (int)pool_.size(), width, to_all.data());
-            for (size_t i = 0; i < pool_.size(); i++)
-                if (to_all[i] < pool_.squared[i]) {
-                    pool_.squared[i] = to_all[i];
-                    pool_.rank[i] = rank;
-                }
-            if (++since % 16 == 0)
+            top = tree_.loops.lower(centres_.back(), pool_.rows.data(), (int)pool_.size(), tree_.width,
+                                    (int32_t)positions.size() - 1, pool_.squared.data(), pool_.rank.data());
+            if (made % 16 == 0)
                 drop_what_is_below();
         }
         for (size_t i = 0; i < pool_.size(); i++)
             give_back(i);
-        for (int b : pool_.buckets)
-            sum_up(b);
+        all_of((int64_t)pool_.buckets.size(), threads_, [&](int64_t i, int) {
+            sum_up(pool_.buckets[i]);
+            return true;
+        });
+    }
+
+    /* Where in the pool the lowest position at this distance stands. */
+    size_t lowest_at(float squared) const {
+        size_t lowest = pool_.size();
+        for (size_t i = 0; i < pool_.size(); i++)
+            if (pool_.squared[i] == squared && (lowest == pool_.size() || pool_.positions[i] < pool_.positions[lowest]))
+                lowest = i;
+        return lowest;
     }
 
     /* All points above the threshold; where that would be many more than wanted, the threshold rises. */
@@ -555,14 +564,14 @@ class Farthest {
     }
 
     /* Only samples equal to a pick are left: they follow in canonical order. */
-    void pick_twins(int64_t count) {
+    void pick_twins(int64_t count, Clock::time_point until) {
         std::vector<int32_t> twins;
         for (int64_t slot = 0; slot < tree_.slots(); slot++)
             if (squared_[slot] == 0)
                 twins.push_back(tree_.position[slot]);
         std::sort(twins.begin(), twins.end());
         for (int32_t position : twins) {
-            if ((int64_t)positions.size() >= count)
+            if ((int64_t)positions.size() >= count || (positions.size() % LOOK == 0 && Clock::now() >= until))
                 return;
             pick(position, 0);
         }

@@ -47,6 +47,7 @@ union Quarters {
 struct Loops {
     float (*squared)(const float *a, const float *b, int width);
     void (*squared_to_all)(const float *a, const float *rows, int count, int width, float *out);
+    float (*lower)(const float *a, const float *rows, int count, int width, int32_t rank, float *squared, int32_t *ranks);
     void (*products)(const float *const rows[4], const float *columns, int width, float *out);
     uint32_t (*near_codes)(const uint8_t *tile, const int32_t *codes, int fours, const int32_t *points,
                            const int32_t *queries, uint32_t *near);
