@@ -4,6 +4,7 @@
     python benchmarks/bench_kernels.py shapes  [--rows 1000000] [--count 100000] on the four shapes of data
     python benchmarks/bench_kernels.py adjacency [--rows 100000]
     python benchmarks/bench_kernels.py covers  [--rows 1000000] [--count 100000] of random samples
+    python benchmarks/bench_kernels.py certificates [--rows 100000] [--count 10000] how good greedy is, on five shapes
     python benchmarks/bench_kernels.py growth  [--most 1000000] [--plot docs/growth.png]
 
 Prints a table row as soon as it is known: wall and CPU seconds, and peak memory over the input as a multiple of it. A
@@ -29,13 +30,16 @@ from kernels import reference
 
 WIDTH: Final = 64
 SHAPES: Final = ("100 clusters", "1000 clusters", "patches", "gaussian")
+UNIFORM: Final = "uniform"
 
 
 def data(shape: str, rows: int) -> Any:
-    """(rows, 64) float32 of one of SHAPES, the same every time."""
+    """(rows, 64) float32 of one of SHAPES, or UNIFORM, the same every time."""
     rng = np.random.default_rng(0)
     if shape == "gaussian":
         return rng.normal(size=(rows, WIDTH)).astype(np.float32)
+    if shape == UNIFORM:
+        return rng.random((rows, WIDTH), np.float32)
     if shape == "patches":
         return patches(rows, rng)
     middles = (rng.normal(size=(int(shape.split(maxsplit=1)[0]), WIDTH)) * 3).astype(np.float32)
@@ -201,6 +205,26 @@ def covers(rows: int, count: int) -> None:
             row(work, shape, rows, count, 2)
 
 
+def certificates(rows: int, count: int) -> None:
+    """The radius over what no selection can beat, and the seconds that picking and proving take."""
+    print("| data | samples | kept | ratio | points each | picking s | proving s |\n|---|---|---|---|---|---|---|")
+    for shape in (*SHAPES, UNIFORM):
+        vectors = data(shape, rows)
+        run, seconds = kernels.CoresetRun(vectors, n_threads=1), [time.process_time()]
+        run.run(count)
+        radius = float(run.cover().distance.max())
+        seconds.append(time.process_time())
+        bounds = []
+        for each in (1, 2, 3):
+            run.run(each * count + 1)
+            bounds.append((kernels.lower_bound(vectors, run.cover(), each=each, n_threads=1).distance, each))
+        seconds.append(time.process_time())
+        bound, each = max(bounds)
+        picking, proving = np.diff(seconds)
+        cells = (f"{rows:,}", f"{count:,}", f"{radius / bound:.2f}", each, f"{picking:.2f}", f"{proving:.2f}")
+        print(f"| {shape} | {' | '.join(map(str, cells))} |", flush=True)
+
+
 def growth(most: int, plot: Path | None) -> None:
     """CPU seconds against the number of samples (a tenth kept) and against the number kept."""
     head()
@@ -230,7 +254,7 @@ def draw(lines: dict[str, tuple[list[int], list[float]]], plot: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=("peers", "shapes", "adjacency", "covers", "growth"))
+    parser.add_argument("table", choices=("peers", "shapes", "adjacency", "covers", "certificates", "growth"))
     parser.add_argument("--rows", type=int)
     parser.add_argument("--count", type=int)
     parser.add_argument("--most", type=int, default=1_000_000)
@@ -244,6 +268,8 @@ def main() -> None:
         adjacency(asked.rows or 100_000)
     elif asked.table == "covers":
         covers(asked.rows or 1_000_000, asked.count or 100_000)
+    elif asked.table == "certificates":
+        certificates(asked.rows or 100_000, asked.count or 10_000)
     else:
         growth(asked.most, asked.plot)
 

@@ -5,7 +5,7 @@ some ten milliseconds, with the GIL held; whatever it raises ends the work, whic
 """
 
 from kernels.checks import KernelError, check_vectors
-from kernels.covers import LowerBound, cover, insertion_distances, lower_bound
+from kernels.covers import BudgetCurve, LowerBound, budget_curve, cover, insertion_distances, lower_bound
 from kernels.farthest import Coreset, CoresetRun, Picked, central, coreset, coreset_run, coreset_with_cover, pick_among
 from kernels.graphs import (
     NeighborGraph,
@@ -20,6 +20,7 @@ from kernels.graphs import (
 from kernels.threads import effective_threads
 
 __all__ = [
+    "BudgetCurve",
     "Coreset",
     "CoresetRun",
     "KernelError",
@@ -28,6 +29,7 @@ __all__ = [
     "PathCoreset",
     "Picked",
     "adjacency",
+    "budget_curve",
     "central",
     "check_vectors",
     "coreset",

@@ -1,5 +1,6 @@
 """What a selection leaves behind: who covers whom and how far, and how much better any other could have been."""
 
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,10 +31,17 @@ _SPECK: Final = 1e-18  # a length that underflow could hide: see docs/kernels.md
 
 
 class LowerBound(NamedTuple):
-    """No selection of one sample less than was picked covers all within less than `distance`; see `lower_bound`."""
+    """No selection of too few samples covers all within less than `distance`; see `lower_bound`."""
 
     distance: float  # holds in exact arithmetic
-    witness: int  # the sample that comes nearest to covering two of the picks; -1: the bound is 0
+    witness: int  # the sample that comes nearest to covering one pick too many; -1: the bound is 0
+
+
+class BudgetCurve(NamedTuple):
+    """Of every budget, over the samples looked at."""
+
+    radius: Float  # (b,) the largest distance to the nearest of those kept
+    mean: NDArray[np.float64]  # (b,)
 
 
 def cover(
@@ -81,6 +89,40 @@ def insertion_distances(
     return distance
 
 
+def budget_curve(
+    vectors: Float,
+    ranked: Positions,
+    budgets: Positions,
+    *,
+    rows: Positions | None = None,
+    n_threads: int = 0,
+    on_progress: OnProgress | None = None,
+) -> BudgetCurve:
+    """How far some samples (`rows`; or all) are from the nearest of the first b ranked, for each b of rising budgets.
+
+    Every ranked sample up to the last budget is met once, whatever the number of budgets.
+    """
+    n = len(check_vectors(vectors))
+    ranked = check_centres(ranked, n)
+    ends = np.asarray(budgets, np.int64)
+    if ends.ndim != 1 or (ends.size and (ends[0] < 1 or ends[-1] > len(ranked) or (np.diff(ends) <= 0).any())):
+        raise KernelError(f"budgets must rise, from at least 1 to at most the {len(ranked)} ranked samples")
+    rows = np.arange(n) if rows is None else check_centres(rows, n)
+    least = np.full(len(rows), np.inf, np.float32)
+    curve = BudgetCurve(np.zeros(len(ends), np.float32), np.zeros(len(ends)))
+    for at, (begin, end) in enumerate(pairwise((0, *ends))):
+        least = np.minimum(least, _to_nearest(vectors, rows, ranked[begin:end], n_threads))
+        if len(rows):
+            curve.radius[at], curve.mean[at] = least.max(), least.mean(dtype=np.float64)
+        tell(on_progress, int(end), int(ends[-1]))
+    return curve
+
+
+def _to_nearest(vectors: Float, rows: Positions, centres: Positions, n_threads: int) -> Float:
+    met = _met_in_buckets if len(rows) * len(centres) > _FEW_PAIRS else _met_by_all
+    return met(vectors, rows, centres, threads_for(vectors, n_threads), None)[0]
+
+
 def _met_by_all(
     vectors: Float, samples: Positions, centres: Positions, threads: int, on_progress: OnProgress | None
 ) -> tuple[Float, Positions]:
@@ -123,16 +165,17 @@ def _meet(
 
 
 def lower_bound(
-    vectors: Float, picked: Coreset, *, n_threads: int = 0, on_progress: OnProgress | None = None
+    vectors: Float, picked: Coreset, *, each: int = 1, n_threads: int = 0, on_progress: OnProgress | None = None
 ) -> LowerBound:
-    """What no selection of one sample less than was picked can reach; the picks are greedy k-center's, without a pool.
+    """What no k samples can reach, for any k of which `each` times k is less than was picked.
 
-    With fewer centres than picks, some centre has two picks within its radius. So the radius is at least the distance
-    from some sample to its second-nearest pick (the nearest of a pick is itself), and the least of these is the bound.
+    The picks are greedy k-center's, without a pool. Some of those k samples has more than `each` of the picks within
+    its radius. So the radius is at least the distance from some sample to the pick that is one too many, counted from
+    the nearest (which of a pick is itself), and the least of these is the bound.
     """
     n = len(check_vectors(vectors))
     threads = threads_for(vectors, n_threads)
-    if len(picked.positions) < 2 or not 0 < picked.insertion[-1] < np.inf:
+    if len(picked.positions) <= each or not 0 < picked.insertion[-1] < np.inf:
         return LowerBound(0.0, -1)
     if len(picked.nearest) != n or (n and picked.nearest.min() < 0):
         raise KernelError("a lower bound needs the cover of these vectors by picks alone, without a pool")
@@ -148,29 +191,30 @@ def lower_bound(
         if least[order[begin]] >= best:
             break
         some = order[begin:end]
-        second = _second_nearest(vectors, index, some, picked, threads, on_progress, begin)
-        at = int(second.argmin())
-        if second[at] < best:
-            best, witness = second[at], int(some[at])
+        surplus = _to_surplus(vectors, index, some, picked, each, threads, on_progress, begin)
+        at = int(surplus.argmin())
+        if surplus[at] < best:
+            best, witness = surplus[at], int(some[at])
     tell(on_progress, n, n)
     return LowerBound(max(0.0, float(best) * (1 - loss) - _SPECK), witness)
 
 
-def _second_nearest(
+def _to_surplus(
     vectors: Float,
     index: Any,
     samples: Positions,
     picked: Coreset,
+    each: int,
     threads: int,
     on_progress: OnProgress | None,
     done: int,
 ) -> Float:
-    """How far each sample's second-nearest pick is; a pick is its own nearest."""
+    """How far each sample is from the first pick beyond the `each` nearest; a pick is its own nearest."""
     homes = picked.nearest[samples].astype(np.int32)
     told = None if on_progress is None else lambda at, _: on_progress(done + at, len(vectors))
-    squared, _ = _nearest_members(index, samples.astype(np.int32), homes, 2, threads, told)
+    squared, _ = _nearest_members(index, samples.astype(np.int32), homes, each + 1, threads, told)
     is_pick = picked.nearest[samples] == samples
-    return np.sqrt(np.where(is_pick, squared[:, 0], squared[:, 1]))
+    return np.sqrt(np.where(is_pick, squared[:, each - 1], squared[:, each]))
 
 
 def _nearest_members(

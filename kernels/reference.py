@@ -74,10 +74,16 @@ def insertion_distances(vectors: Float, ranked: Positions) -> Float:
     return np.sqrt(np.array(nearest, np.float32))
 
 
-def lower_bound(vectors: Float, picks: Positions) -> float:
-    """The least distance from any sample to its second-nearest pick."""
+def budget_curve(vectors: Float, ranked: Positions, budgets: Positions) -> tuple[Float, Float]:
+    """The largest and the mean distance of any sample to the nearest of the first b ranked, for each b."""
+    nearest = np.sqrt([[squared_distances(vectors[ranked[:b]], row).min() for row in vectors] for b in budgets])
+    return nearest.max(axis=1), nearest.mean(axis=1, dtype=np.float64)
+
+
+def lower_bound(vectors: Float, picks: Positions, each: int = 1) -> float:
+    """The least distance from any sample to the first pick beyond the `each` nearest."""
     table = np.stack([squared_distances(vectors, vectors[pick]) for pick in picks], axis=1)
-    return float(np.sqrt(np.sort(table, axis=1)[:, 1].min()))
+    return float(np.sqrt(np.sort(table, axis=1)[:, each].min()))
 
 
 def knn(vectors: Float, k: int) -> tuple[Float, Positions]:

@@ -66,12 +66,14 @@ class Embedded:
 class Proof:
     """Why no selection of as many samples could leave all others nearer than `lower_bound` to a kept one.
 
-    Of the kept samples and `next_pick`, some kept sample of any such selection has two within its radius; no sample
-    comes nearer to having two of them than `witness`, whose second-nearest is `lower_bound` away.
+    The kept samples and `next_picks` are one more than `each` times as many as are kept, so some sample of any such
+    selection has more than `each` of them within its radius. No sample comes nearer to that than `witness`, from which
+    the first beyond the `each` nearest is `lower_bound` away.
     """
 
     lower_bound: float  # rounded down: it holds in exact arithmetic
-    next_pick: int  # position
+    each: int
+    next_picks: Positions
     witness: int  # position
 
 

@@ -81,6 +81,20 @@ def test_insertion_distances(vectors, seed):
     same([mine], [reference.insertion_distances(vectors, ranked)])
 
 
+@pytest.mark.usefixtures("small_is_large")
+@given(matrices(), st.data())
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_budget_curve(vectors, data):
+    ranked = np.random.default_rng(0).permutation(len(vectors))
+    budgets = np.array(sorted(data.draw(st.sets(st.integers(1, len(vectors)), min_size=1))), np.int64)
+    mine, twin = (
+        kernels.budget_curve(vectors, ranked, budgets, n_threads=2),
+        reference.budget_curve(vectors, ranked, budgets),
+    )
+    same(mine[:1], twin[:1])
+    np.testing.assert_allclose(mine.mean, twin[1], rtol=1e-12)
+
+
 @given(matrices(), st.integers(1, 45))
 @settings(max_examples=80, deadline=None)
 def test_a_coreset_knows_its_own_cover(vectors, count):
@@ -88,12 +102,12 @@ def test_a_coreset_knows_its_own_cover(vectors, count):
     same(picked[2:], kernels.cover(vectors, picked.positions))
 
 
-@given(matrices(min_rows=3), st.integers(2, 20), st.sampled_from([1, 2]))
-@settings(max_examples=150, deadline=None)
-def test_the_lower_bound_is_just_below_the_truth(vectors, count, threads):
+@given(matrices(min_rows=3), st.integers(2, 20), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]))
+@settings(max_examples=200, deadline=None)
+def test_the_lower_bound_is_just_below_the_truth(vectors, count, each, threads):
     picked = kernels.coreset_with_cover(vectors, min(count, len(vectors)))
-    bound = kernels.lower_bound(vectors, picked, n_threads=threads)
-    truth = reference.lower_bound(vectors, picked.positions) if len(picked.positions) > 1 else 0.0
+    bound = kernels.lower_bound(vectors, picked, each=each, n_threads=threads)
+    truth = reference.lower_bound(vectors, picked.positions, each) if len(picked.positions) > each else 0.0
     assert bound.distance <= truth
     assert bound.distance >= truth * (1 - 1e-4) - 1e-17 or picked.insertion[-1] == 0
 

@@ -67,6 +67,10 @@ def test_bad_vectors_are_refused_by_name(kernel, case):
         (lambda: kernels.coreset(GOOD, 2, pool=np.zeros((1, 3), np.float32)), "pool must be 2 wide"),
         (lambda: kernels.cover(GOOD, np.array([6])), "positions"),
         (lambda: kernels.cover(GOOD, np.array([], np.int64)), "at least one"),
+        (lambda: kernels.budget_curve(GOOD, np.arange(3), np.array([2, 2])), "budgets must rise"),
+        (lambda: kernels.budget_curve(GOOD, np.arange(3), np.array([0, 2])), "budgets must rise"),
+        (lambda: kernels.budget_curve(GOOD, np.arange(3), np.array([4])), "at most the 3 ranked"),
+        (lambda: kernels.budget_curve(GOOD, np.array([1, 1]), np.array([1])), "repeat"),
         (lambda: kernels.central(np.empty((0, 2), np.float32)), "empty"),
     ],
 )
@@ -82,6 +86,7 @@ def test_nothing_in_nothing_out():
     assert [len(part) for part in kernels.coreset(GOOD, 0)] == [0, 0]
     assert [len(part) for part in kernels.cover(empty, np.array([], np.int64))] == [0, 0, 0]
     assert len(kernels.insertion_distances(GOOD, np.array([], np.int64))) == 0
+    assert len(kernels.budget_curve(GOOD, np.arange(3), np.array([], np.int64)).radius) == 0
 
 
 def test_many_bad_rows_are_counted():
@@ -139,6 +144,7 @@ RUNNING = {
     "coreset with a pool": lambda v, tell: kernels.coreset(v, 1, pool=v, on_progress=tell),
     "adjacency": lambda v, tell: kernels.adjacency(v, 10, on_progress=tell),
     "cover": lambda v, tell: kernels.cover(v, EVERY[::3], on_progress=tell),
+    "curve": lambda v, tell: kernels.budget_curve(v, EVERY, EVERY[999::1000], on_progress=tell),
     "insertion": lambda v, tell: kernels.insertion_distances(v, EVERY, on_progress=tell),
 }
 

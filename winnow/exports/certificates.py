@@ -12,10 +12,11 @@ def certificate(embedded: Embedded, selection: Selection) -> dict[str, Any]:
     radius = selection.radius * (1 + 2.4e-7 * (embedded.vectors.shape[1] + 64))
     claim = f"Every sample lies within {radius:.6g} of one of the {count} kept."
     facts: dict[str, Any] = {"metric": selection.notes["metric"], "count": count, "radius": radius}
+    nothing: dict[str, Any] = {"each": None, "next_picks": [], "witness": None}
     if radius == 0:
-        return {"claim": claim, **facts, "lower_bound": 0.0, "ratio": 1.0, "next_pick": None, "witness": None}
+        return {"claim": claim, **facts, "lower_bound": 0.0, "ratio": 1.0, **nothing}
     if proof is None or proof.lower_bound == 0:
-        return {"claim": claim, **facts, "lower_bound": None, "ratio": None, "next_pick": None, "witness": None}
+        return {"claim": claim, **facts, "lower_bound": None, "ratio": None, **nothing}
     ratio = radius / proof.lower_bound
     claim += f" No {count} samples could do better than {proof.lower_bound:.6g}: {ratio:.2f} times better at most."
     return {
@@ -23,6 +24,7 @@ def certificate(embedded: Embedded, selection: Selection) -> dict[str, Any]:
         **facts,
         "lower_bound": proof.lower_bound,
         "ratio": ratio,
-        "next_pick": embedded.ids[proof.next_pick].tobytes().hex(),
+        "each": proof.each,
+        "next_picks": [embedded.ids[pick].tobytes().hex() for pick in proof.next_picks],
         "witness": embedded.ids[proof.witness].tobytes().hex(),
     }

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 import kernels
 from winnow.insights.sampling import evenly
-from winnow.results import Embedded, Positions, Selection, Vectors
+from winnow.results import Embedded, Selection
 
 _BUDGETS: Final = 24  # budgets looked at
 _SAMPLES: Final = 4000  # samples measured where the dataset is larger
@@ -19,32 +19,17 @@ def curve(embedded: Embedded, selection: Selection) -> dict[str, Any]:
     ranked = selection.positions[:_LAST]
     budgets = np.unique(np.geomspace(1, len(ranked), _BUDGETS).round().astype(np.int64))
     measured = evenly(len(embedded.paths), _SAMPLES)
-    radius, mean = _distances(embedded.vectors, ranked, budgets, measured)
+    found = kernels.budget_curve(embedded.vectors, ranked, budgets, rows=measured)
     return {
         "budget": budgets.tolist(),
-        "radius": radius,
-        "mean_distance": mean,
-        "knee": int(budgets[_knee(np.log(budgets), np.array(radius))]),
+        "radius": found.radius.tolist(),
+        "mean_distance": found.mean.tolist(),
+        "knee": int(budgets[_knee(np.log(budgets), found.radius)]),
         "samples_measured": len(measured),
     }
 
 
-def _distances(
-    vectors: Vectors, ranked: Positions, budgets: Positions, measured: Positions
-) -> tuple[list[float], list[float]]:
-    """Over the measured samples, the largest and the mean distance to the nearest of the first b ranked, for each b."""
-    least = np.full(len(measured), np.inf, np.float32)
-    radius, mean = [], []
-    for begin, end in zip((0, *budgets[:-1]), budgets, strict=True):
-        rows = np.concatenate([vectors[ranked[begin:end]], vectors[measured]])
-        _, distance, _ = kernels.cover(rows, np.arange(end - begin))
-        least = np.minimum(least, distance[end - begin :])
-        radius.append(float(least.max()))
-        mean.append(float(least.mean(dtype=np.float64)))
-    return radius, mean
-
-
-def _knee(across: NDArray[np.float64], down: NDArray[np.float64]) -> int:
+def _knee(across: NDArray[np.float64], down: NDArray[np.float32]) -> int:
     """Where the curve lies farthest below the straight line between its ends."""
     if len(across) < 3 or down[0] == down[-1]:
         return len(across) - 1

@@ -5,22 +5,25 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import kernels
 from winnow.insights.sampling import evenly
-from winnow.results import Embedded, Selection, Vectors
+from winnow.results import Embedded, Positions, Selection, Vectors
 
-_SAMPLES: Final = 3000
-_BLOCK: Final = 64  # rows compared with all others at a time
+_SAMPLES: Final = 2000  # whose nearest neighbour is looked up, where there are more
 _BINS: Final = 40
 
 
 def histograms(embedded: Embedded, selection: Selection) -> dict[str, Any]:
-    """Three histograms over one set of bins; where a set is large, an even sample of it is compared with itself."""
-    everyone = evenly(len(embedded.paths), _SAMPLES)
-    kept = np.sort(selection.positions)[evenly(len(selection.positions), _SAMPLES)]
+    """Three histograms over one set of bins.
+
+    Where there are many samples, the neighbours of an even part are looked up, among all; the distances to the nearest
+    kept one are those of every sample.
+    """
+    kept = np.ascontiguousarray(embedded.vectors[np.sort(selection.positions)])
     distances = {
-        "before": _to_nearest_other(embedded.vectors[everyone]),
-        "after": _to_nearest_other(embedded.vectors[kept]),
-        "to_nearest_kept": selection.distance[everyone].astype(np.float64),
+        "before": _to_nearest_other(embedded.vectors, evenly(len(embedded.paths), _SAMPLES)),
+        "after": _to_nearest_other(kept, evenly(len(kept), _SAMPLES)),
+        "to_nearest_kept": selection.distance,
     }
     top = max(float(values.max(initial=0.0)) for values in distances.values()) or 1.0
     edges = np.linspace(0.0, top, _BINS + 1)
@@ -32,14 +35,6 @@ def histograms(embedded: Embedded, selection: Selection) -> dict[str, Any]:
     }
 
 
-def _to_nearest_other(rows: Vectors) -> NDArray[np.float64]:
-    """Each row's l2 distance to the nearest other row, computed from differences so that near-duplicates stay exact."""
-    if len(rows) < 2:
-        return np.empty(0)
-    out = np.empty(len(rows))
-    for begin in range(0, len(rows), _BLOCK):
-        block = rows[begin : begin + _BLOCK]
-        squared = np.square(block[:, None] - rows[None], dtype=np.float32).sum(axis=2)
-        squared[np.arange(len(block)), np.arange(begin, begin + len(block))] = np.inf
-        out[begin : begin + len(block)] = np.sqrt(squared.min(axis=1))
-    return out
+def _to_nearest_other(vectors: Vectors, rows: Positions) -> NDArray[np.float32]:
+    """Of some samples, the distance to the nearest of all others."""
+    return kernels.knn(vectors, 1, rows=rows)[0][:, 0] if len(vectors) > 1 else np.empty(0, np.float32)

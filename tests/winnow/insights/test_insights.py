@@ -1,6 +1,7 @@
 """Each insight is true of the selection it describes, finite, bounded, and the same every time."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +64,15 @@ def test_the_histograms_count_every_sample_once():
     assert sum(data["counts"]["before"]) == sum(data["counts"]["to_nearest_kept"]) == 300
     assert sum(data["counts"]["after"]) == 40
     assert data["median"]["after"] > data["median"]["before"]
+
+
+def test_the_histogram_before_is_of_neighbours_among_all_samples_not_of_those_looked_at(monkeypatch):
+    """An even part of a crowded set is not crowded: to look for neighbours in it alone would hide the duplicates."""
+    monkeypatch.setattr(sys.modules["winnow.insights.histograms"], "_SAMPLES", 50)
+    twins = np.repeat(cloud(300), 2, axis=0)
+    data, _ = seen(twins, 40, "histograms")
+    assert data["median"]["before"] == 0
+    assert data["samples_measured"] == {"before": 50, "after": 40, "to_nearest_kept": 600}
 
 
 def test_the_map_shows_every_kept_sample_and_at_most_so_many_others():
