@@ -34,6 +34,7 @@ def run(
     report: Report,
     *,
     n_threads: int = 0,
+    device: str = "cpu",
 ) -> Outcome:
     """One filter job from a snapshot to an outcome; the same spec and snapshot give the same digests anywhere."""
     if len(listing) == 0:
@@ -44,7 +45,9 @@ def run(
         if spec.selection.metric == "cosine":
             embedded = without_zeros(embedded, len(listing) + len(listing.failures), spec.on_error)
     with _timed(timings, "selecting"):
-        selection = select(spec.selection, embedded.vectors, seed=spec.seed, n_threads=n_threads, report=report)
+        selection = select(
+            spec.selection, embedded.vectors, seed=spec.seed, n_threads=n_threads, device=device, report=report
+        )
     with _timed(timings, "inspecting"):
         compared = replace(embedded, vectors=compared_by(spec.selection.metric, embedded.vectors))
         insights = inspect(spec.insights, compared, selection, report=report)

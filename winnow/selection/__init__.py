@@ -24,7 +24,13 @@ _ROWS: Final = 4096  # scaled at a time
 
 
 def select(
-    spec: SelectionSpec, vectors: Vectors, *, seed: int, n_threads: int = 0, report: Report = silent
+    spec: SelectionSpec,
+    vectors: Vectors,
+    *,
+    seed: int,
+    n_threads: int = 0,
+    device: str = "cpu",
+    report: Report = silent,
 ) -> Selection:
     """Rank by the method asked for, and explain every sample by its nearest kept one.
 
@@ -36,7 +42,12 @@ def select(
         kernels.check_vectors(vectors)
         compared = compared_by(spec.metric, vectors, report)
         ranking = METHODS[spec.method](
-            compared, spec, seed=seed, n_threads=n_threads, tell=lambda done, total: report("selecting", done, total)
+            compared,
+            spec,
+            seed=seed,
+            n_threads=n_threads,
+            device=device,
+            tell=lambda done, total: report("selecting", done, total),
         )
         cover = ranking.cover or _cover(compared, ranking, n_threads, report)
     except kernels.KernelError as error:

@@ -12,7 +12,15 @@ from winnow.spec import AdjacencySelection
 COMPLETE_UP_TO: Final = 100_000  # samples
 
 
-def adjacency(vectors: Vectors, spec: AdjacencySelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:  # noqa: ARG001 - nothing here is random
+def adjacency(
+    vectors: Vectors,
+    spec: AdjacencySelection,
+    *,
+    seed: int,  # noqa: ARG001 - nothing here is random
+    n_threads: int,
+    device: str,  # noqa: ARG001 - nor worth a GPU
+    tell: Tell,
+) -> Ranking:
     """One run down to a single sample, read backwards, ranks everybody.
 
     So any prefix of the ranking is itself what adjacency would have left at that budget. A sample's edge is the

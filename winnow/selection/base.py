@@ -40,9 +40,11 @@ class Ranking:
 
 
 class Method(Protocol):
-    """Deterministic: the same vectors, spec and seed give the same ranking for any number of threads.
+    """Deterministic: the same vectors, spec and seed give the same ranking for any number of threads, on any device.
 
     Any prefix of a ranking is what the method would keep at that budget.
     """
 
-    def __call__(self, vectors: Vectors, spec: Any, *, seed: int, n_threads: int, tell: Tell) -> Ranking: ...
+    def __call__(
+        self, vectors: Vectors, spec: Any, *, seed: int, n_threads: int, device: str, tell: Tell
+    ) -> Ranking: ...

@@ -1,7 +1,8 @@
 """Greedy k-center: each pick is the sample farthest from all picks before it."""
 
 import math
-from typing import Final
+from contextlib import suppress
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -11,24 +12,57 @@ from winnow.selection.base import Cover, Ranking, Tell, counted_on
 from winnow.spec import CoresetSelection, Target
 
 _PROVEN_THRICE: Final = 20_000  # samples: up to here two more bounds cost little, and one may be some per cent better
+_WORTH_A_DEVICE: Final = 10**10  # samples times picks: the kernels need seconds from there on
 _FOLLOWED: Final = 100_000  # samples that are ranked to the last, so that each can be told its budget
 
 
-def coreset(vectors: Vectors, spec: CoresetSelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:  # noqa: ARG001 - nothing here is random
+def coreset(
+    vectors: Vectors,
+    spec: CoresetSelection,
+    *,
+    seed: int,  # noqa: ARG001 - nothing here is random
+    n_threads: int,
+    device: str,
+    tell: Tell,
+) -> Ranking:
     """Stops at the budget, when all is covered within `radius`, or before a pick nearer than `min_distance`."""
-    pick = _along_paths if spec.metric == "geodesic" else _in_straight_lines
     stop_at = _stop_at(spec.target)
     # How many picks a distance takes is known at the end only.
-    ranking = pick(vectors, spec, stop_at, n_threads, (lambda done, _: tell(done, 0)) if stop_at else tell)
+    told = (lambda done, _: tell(done, 0)) if stop_at else tell
+    if spec.metric == "geodesic":
+        ranking = _along_paths(vectors, spec, stop_at, n_threads, told)
+    else:
+        ranking = _in_straight_lines(vectors, spec, stop_at, n_threads, device, told)
     if stop_at:
         steps = len(ranking.positions) + (len(vectors) if spec.metric == "geodesic" else 0)
         tell(steps, steps)
     return ranking
 
 
-def _in_straight_lines(vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, tell: Tell) -> Ranking:
+class _Run(Protocol):
+    """What `kernels.CoresetRun` and `on_device.DeviceRun` have in common, the picks above all."""
+
+    @property
+    def positions(self) -> Positions: ...
+    def run(self, count: int, *, min_radius: float = 0.0, on_progress: Tell = ...) -> None: ...
+    def cover(self, *, on_progress: Tell = ...) -> kernels.Coreset: ...
+
+
+def _in_straight_lines(
+    vectors: Vectors, spec: CoresetSelection, stop_at: float, n_threads: int, device: str, tell: Tell
+) -> Ranking:
+    """On a GPU where one can hold the samples and there is enough to do; the picks are the same to the last bit."""
     budget = spec.target.budget(len(vectors))
+    if device != "cpu" and len(vectors) * budget >= _WORTH_A_DEVICE:
+        from winnow.selection import on_device  # noqa: PLC0415 - torch, for whoever has a GPU
+
+        with suppress(on_device.OutOfMemory):
+            return _ranked(vectors, on_device.DeviceRun(vectors, device), budget, stop_at, n_threads, tell)
     run = kernels.coreset_run(vectors, budget, n_threads=n_threads, on_progress=tell)
+    return _ranked(vectors, run, budget, stop_at, n_threads, tell)
+
+
+def _ranked(vectors: Vectors, run: _Run, budget: int, stop_at: float, n_threads: int, tell: Tell) -> Ranking:
     run.run(budget, min_radius=stop_at, on_progress=tell)
     picked = run.cover(on_progress=tell)
     cover = Cover(picked.nearest, picked.distance, picked.covered_at)
@@ -37,7 +71,7 @@ def _in_straight_lines(vectors: Vectors, spec: CoresetSelection, stop_at: float,
     return Ranking(picked.positions, picked.insertion, following, cover=cover, proof=proof)
 
 
-def _proof(vectors: Vectors, run: kernels.CoresetRun, n_threads: int, tell: Tell) -> Proof | None:
+def _proof(vectors: Vectors, run: _Run, n_threads: int, tell: Tell) -> Proof | None:
     """The best of those that can be had by going on for one pick, or up to three times as far where that is cheap.
 
     Nothing is left to prove where the next pick lies on a kept sample.
@@ -60,7 +94,7 @@ def _proof(vectors: Vectors, run: kernels.CoresetRun, n_threads: int, tell: Tell
     return best
 
 
-def _following(vectors: Vectors, run: kernels.CoresetRun, count: int, tell: Tell) -> Positions | None:
+def _following(vectors: Vectors, run: _Run, count: int, tell: Tell) -> Positions | None:
     """What larger budgets would keep, where going on to the end takes seconds."""
     if len(vectors) > _FOLLOWED:
         return None

@@ -23,49 +23,56 @@ _SPECK: Final = 1e-36  # more than all that may be lost to underflow in one dist
 _PAIRS: Final = 1 << 25  # pairs of samples and picks looked at together: 128 MB of products
 
 
-def coreset_on_device(
-    vectors: Vectors,
-    count: int,
-    device: str,
-    *,
-    pool: Vectors | None = None,
-    start: int | None = None,
-    min_radius: float = 0.0,
-    tell: Tell = lambda _done, _total: None,
-) -> Coreset:
-    """`kernels.coreset_with_cover`, computed on `device`: "cuda", "cuda:1", "cpu"."""
-    if torch.get_float32_matmul_precision() != "highest":
-        raise RuntimeError("the picks are proven for float32 products of the highest precision only")
-    run = _Run(kernels.check_vectors(vectors), torch.device(device))
-    count = min(count, len(vectors))
-    has_pool = pool is not None and len(pool) > 0
-    if pool is not None and has_pool:
-        run.meet(run.tensor(kernels.check_vectors(pool, width=vectors.shape[1], name="pool")), first_rank=None)
-    if count and (start is not None or not has_pool):
-        first = kernels.central(vectors) if start is None else start
-        if run.covers(first, min_radius):
-            return run.result()
-        run.take_first(first)
-    while run.made < count and run.round(count, min_radius):
-        tell(run.made, count)
-    return run.result()
+OutOfMemory: Final = torch.OutOfMemoryError  # of the device's; the kernels give the same picks without it
 
 
-class _Run:
-    """Every sample's distance to the picks so far, on the device; the picks, on the host."""
+class DeviceRun:
+    """As `kernels.CoresetRun`: `run(10)` and then `run(20)` give what `run(20)` gives, and what the kernels give.
 
-    def __init__(self, vectors: Vectors, device: torch.device) -> None:
-        self._host, self._device = vectors, device
+    Every sample's distance to the picks so far is on the device ("cuda", "cuda:1", "cpu"); the picks are on the host.
+    """
+
+    def __init__(self, vectors: Vectors, device: str, *, pool: Vectors | None = None, start: int | None = None) -> None:
+        if torch.get_float32_matmul_precision() != "highest":
+            raise RuntimeError("the picks are proven for float32 products of the highest precision only")
+        self._host, self._device, self._start = kernels.check_vectors(vectors), torch.device(device), start
         self._vectors = self.tensor(vectors)
         # Around the mean products cancel least; the shift's own rounding is part of the margin.
         self._mean = self._vectors.mean(0)
         self._centred = self._vectors - self._mean
         self._norms = self._centred.square().sum(1)
-        self._squared = torch.full((len(vectors),), torch.inf, device=device)  # -1 where picked
-        self._rank = torch.full((len(vectors),), -1, dtype=torch.int64, device=device)  # of the nearest pick
+        self._squared = torch.full((len(vectors),), torch.inf, device=self._device)  # -1 where picked
+        self._rank = torch.full((len(vectors),), -1, dtype=torch.int64, device=self._device)  # of the nearest pick
         self._picks: list[Positions] = []
         self._insertion: list[Distances] = []
-        self.made = 0
+        self._made = 0
+        self._has_pool = pool is not None and len(pool) > 0
+        if pool is not None and self._has_pool:
+            rows = kernels.check_vectors(pool, width=vectors.shape[1], name="pool")
+            self.meet(self.tensor(rows), first_rank=None)
+
+    @property
+    def positions(self) -> Positions:
+        return np.concatenate([np.empty(0, np.int64), *self._picks])
+
+    def run(self, count: int, *, min_radius: float = 0.0, on_progress: Tell = lambda _done, _total: None) -> None:
+        """Until there are `count` picks, or everything lies within `min_radius` (0: never)."""
+        count = min(count, len(self._host))
+        if count and not self._made and (self._start is not None or not self._has_pool):
+            first = kernels.central(self._host) if self._start is None else self._start
+            if self.covers(first, min_radius):
+                return
+            self.take_first(first)
+        while self._made < count and self.round(count, min_radius):
+            on_progress(self._made, count)
+
+    def cover(self, *, on_progress: Tell = lambda _done, _total: None) -> Coreset:
+        """The picks with what covers every sample."""
+        positions, insertion = self.positions, np.concatenate([np.empty(0, np.float32), *self._insertion])
+        rank, squared = self._rank.cpu().numpy(), self._squared.cpu().numpy()
+        nearest = np.where(rank >= 0, positions[np.maximum(rank, 0)], -1) if len(positions) else rank
+        on_progress(self._made, self._made)
+        return Coreset(positions, insertion, nearest, np.sqrt(np.maximum(squared, np.float32(0))), rank)
 
     def tensor(self, rows: Vectors) -> torch.Tensor:
         return torch.from_numpy(np.array(rows)).to(self._device)
@@ -76,12 +83,12 @@ class _Run:
         if top < 0 or (min_radius > 0 and float(np.sqrt(np.float32(top))) <= min_radius):
             return False
         if top == 0:  # only twins of picks are left; they follow in canonical order
-            twins = torch.nonzero(self._squared == 0)[: count - self.made, 0].cpu().numpy()
+            twins = torch.nonzero(self._squared == 0)[: count - self._made, 0].cpu().numpy()
             self._note(twins, np.zeros(len(twins), np.float32))
             return True
         among, outside = self._farthest(top)
         picked, insertion = kernels.pick_among(
-            self._host[among], self._squared[among].cpu().numpy(), count - self.made, max(outside, min_radius)
+            self._host[among], self._squared[among].cpu().numpy(), count - self._made, max(outside, min_radius)
         )
         self.take(among[picked], insertion)
         return True
@@ -97,7 +104,7 @@ class _Run:
 
     def take(self, picks: Positions, insertion: Distances) -> None:
         """Make these the next picks, in this order."""
-        self.meet(self._vectors[torch.from_numpy(picks).to(self._device)], first_rank=self.made)
+        self.meet(self._vectors[torch.from_numpy(picks).to(self._device)], first_rank=self._made)
         self._note(picks, insertion)
 
     def covers(self, position: int, radius: float) -> bool:
@@ -110,10 +117,10 @@ class _Run:
     def _note(self, picks: Positions, insertion: Distances) -> None:
         at = torch.from_numpy(picks).to(self._device)
         self._squared[at] = -1
-        self._rank[at] = torch.arange(self.made, self.made + len(picks), device=self._device)
+        self._rank[at] = torch.arange(self._made, self._made + len(picks), device=self._device)
         self._picks.append(picks)
         self._insertion.append(insertion)
-        self.made += len(picks)
+        self._made += len(picks)
 
     def meet(self, centres: torch.Tensor, first_rank: int | None) -> None:
         """Lower every sample's distance to these centres; a pool has no rank."""
@@ -148,13 +155,6 @@ class _Run:
         rows, ranks = rows[nearest], columns[nearest] + first_rank
         self._rank[rows] = torch.iinfo(torch.int64).max
         self._rank.scatter_reduce_(0, rows, ranks, "amin")  # ties go to the lowest rank
-
-    def result(self) -> Coreset:
-        positions = np.concatenate(self._picks) if self._picks else np.empty(0, np.int64)
-        insertion = np.concatenate(self._insertion) if self._picks else np.empty(0, np.float32)
-        rank, squared = self._rank.cpu().numpy(), self._squared.cpu().numpy()
-        nearest = np.where(rank >= 0, positions[np.maximum(rank, 0)], -1) if len(positions) else rank
-        return Coreset(positions, insertion, nearest, np.sqrt(np.maximum(squared, np.float32(0))), rank)
 
 
 def _canonical(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

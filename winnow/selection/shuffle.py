@@ -13,7 +13,15 @@ from winnow.spec import RandomSelection
 _DRAWS = 1 << 16  # between two calls of tell: some 50 ms
 
 
-def shuffle(vectors: Vectors, spec: RandomSelection, *, seed: int, n_threads: int, tell: Tell) -> Ranking:
+def shuffle(
+    vectors: Vectors,
+    spec: RandomSelection,
+    *,
+    seed: int,
+    n_threads: int,
+    device: str,  # noqa: ARG001 - there is nothing for a GPU to do
+    tell: Tell,
+) -> Ranking:
     """Sorted by a hash of seed and position: no library's generator, so the shuffle outlives every version of one."""
     n = len(vectors)
     keep = spec.target.budget(n)
