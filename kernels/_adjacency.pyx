@@ -12,7 +12,6 @@ before i would make a lesser edge. And where thousands are equally near, each ha
 all the same few, which would die together and empty every list at once.
 """
 
-from cython.parallel cimport prange
 from libc.math cimport INFINITY, sqrtf
 from libcpp.pair cimport pair
 from libcpp.queue cimport priority_queue
@@ -20,7 +19,7 @@ from libcpp.vector cimport vector
 
 import numpy as np
 
-from kernels._neighbors cimport Index, find, int64_t
+from kernels._neighbors cimport Index, find_all, int64_t
 
 ctypedef pair[int, int] Ends
 ctypedef pair[float, Ends] Edge  # (-squared, (-i, -j)), i < j: the heap's largest is the shortest, then lowest, edge
@@ -53,10 +52,10 @@ cdef class Graph:
         cdef Py_ssize_t at
         self.n_threads = n_threads
         self.alive_count = living.shape[0]
-        self.alive.assign(n, 0)
-        self.entries.assign(n, 0)
-        self.other.assign(n * KEPT, -1)
-        self.squared.assign(n * KEPT, 0)
+        self.alive.resize(n)  # not assign: Cython thinks that it cannot fail
+        self.entries.resize(n)
+        self.other.resize(n * KEPT)
+        self.squared.resize(n * KEPT)
         for at in range(living.shape[0]):
             self.living.push_back(living[at])
             self.alive[living[at]] = 1
@@ -102,11 +101,10 @@ cdef class Graph:
 
     def link(self, const int[::1] rows, const int64_t[::1] groups, int64_t start, int64_t stop):
         """Make the lists of groups start to stop of the rows anew."""
-        cdef int64_t g
-        for g in prange(start, stop, num_threads=self.n_threads, schedule="dynamic", nogil=True):
-            find(self.index.buckets[0], &rows[groups[g]], &rows[groups[g]], groups[g + 1] - groups[g], rows[groups[g]],
-                 KEPT, True,
-                 self.other.data(), self.squared.data(), self.entries.data())
+        if start < stop:
+            with nogil:
+                find_all(self.index.buckets[0], &rows[0], &rows[0], &rows[0], &groups[0], start, stop, KEPT, True,
+                         self.other.data(), self.squared.data(), self.entries.data(), self.n_threads)
 
     def offer_all(self):
         """Put the shortest edge of every living sample on the heap; once, when all lists are made."""
@@ -175,7 +173,7 @@ cdef class Graph:
         self.entries[i] = kept
         return kept
 
-    cdef bint _replace(self, int i, int j) noexcept nogil:
+    cdef int _replace(self, int i, int j) except -1 nogil:
         """A dead edge came up: the end that still lives, if any, offers its next. False where its list is too short."""
         cdef int survivor = i if self.alive[i] else j
         if not self.alive[survivor]:
@@ -191,7 +189,7 @@ cdef class Graph:
         """Whether i's list still names its nearest living others, as many as wanted or as there are."""
         return self._living(i, <int>min(<Py_ssize_t>wanted, self.alive_count - 1) - 1) != -1
 
-    cdef void _offer(self, int i) noexcept nogil:
+    cdef int _offer(self, int i) except -1 nogil:
         """Put the shortest edge of a living sample on the heap; twice does no harm."""
         cdef Py_ssize_t at = self._living(i, 0)
         cdef Edge edge
@@ -200,6 +198,7 @@ cdef class Graph:
             edge.second.first = -min(i, self.other[at])
             edge.second.second = -max(i, self.other[at])
             self.edges.push(edge)
+        return 0
 
     cdef int _redundant(self, int i, int j) noexcept nogil:
         """The end whose next neighbour, the partner aside, is closer; on a tie the larger position."""

@@ -8,6 +8,7 @@
 #define WINNOW_ALIVE_HPP
 
 #include "_lanes.hpp"
+#include "_parallel.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -76,9 +77,10 @@ class Buckets {
     /* Cut every part that is still too large in two. Whether there are more to cut. */
     bool split(int threads) {
         std::vector<int64_t> cuts(open_.size());
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-        for (size_t part = 0; part < open_.size(); ++part)
+        all_of(static_cast<int64_t>(open_.size()), threads, [&](int64_t part, int) {
             cuts[part] = cut(open_[part].first, open_[part].second);
+            return true;
+        });
         std::vector<Part> parts;
         for (size_t part = 0; part < open_.size(); ++part)
             for (Part half : {Part{open_[part].first, cuts[part]}, Part{cuts[part], open_[part].second}})
@@ -103,6 +105,13 @@ class Buckets {
         nearest_.resize(slots / TILE);
         farthest_.resize(slots / TILE);
         return static_cast<int64_t>(buckets_.size());
+    }
+
+    void fill(int64_t start, int64_t stop, int threads) {
+        all_of(stop - start, threads, [&](int64_t b, int) {
+            fill(start + b);
+            return true;
+        });
     }
 
     void fill(int64_t b) {
@@ -460,6 +469,24 @@ inline void find(const Buckets &index, const int *queries, const int *places, in
         std::copy_n(&lengths[q * k], k, squared + static_cast<int64_t>(places[q]) * k);
         entries[places[q]] = lists.found[q];
     }
+}
+
+/* The same for groups start to stop of the queries, side by side; `homes[i]` lies near `queries[i]`. */
+inline void find_all(const Buckets &index, const int *queries, const int *places, const int *homes, const int64_t *groups,
+                     int64_t start, int64_t stop, int k, bool onward, int *other, float *squared, int *entries, int threads) {
+    all_of(stop - start, threads, [&](int64_t group, int) {
+        const int64_t first = groups[start + group], end = groups[start + group + 1];
+        find(index, queries + first, places + first, end - first, homes[first], k, onward, other, squared, entries);
+        return true;
+    });
+}
+
+/* A member near each sample. */
+inline void homes_of(const Buckets &index, const int *samples, int64_t count, int threads, int *homes) {
+    all_of(count, threads, [&](int64_t at, int) {
+        homes[at] = index.home_of(samples[at]);
+        return true;
+    });
 }
 
 } // namespace winnow::alive

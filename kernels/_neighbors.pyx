@@ -18,7 +18,8 @@ cdef class Index:
     def __cinit__(self, const float[:, ::1] vectors, const int[::1] members, int level):
         cdef vector[int] all
         if members.shape[0]:
-            all.assign(&members[0], &members[0] + members.shape[0])
+            all.resize(members.shape[0])  # not assign: Cython thinks that it cannot fail
+            memcpy(all.data(), &members[0], members.shape[0] * sizeof(int))
         self.vectors = vectors  # kept, as the buckets point into them
         self.size = members.shape[0]
         self.buckets = new Buckets(&vectors[0, 0], vectors.shape[0], vectors.shape[1], all, level)
@@ -38,9 +39,8 @@ cdef class Index:
         return self.buckets.lay_out()
 
     def fill(self, int64_t start, int64_t stop, int n_threads):
-        cdef int64_t bucket
-        for bucket in prange(start, stop, num_threads=n_threads, schedule="dynamic", nogil=True):
-            self.buckets.fill(bucket)
+        with nogil:
+            self.buckets.fill(start, stop, n_threads)
 
     def sorted(self, const int[::1] rows):
         """How to order members so that those of one bucket follow each other."""
@@ -55,9 +55,10 @@ cdef class Index:
         """For samples that may be no members: a member near each, to begin the search with."""
         found = np.empty(rows.shape[0], np.int32)
         cdef int[::1] written = found
-        cdef Py_ssize_t at
-        for at in prange(rows.shape[0], num_threads=n_threads, schedule="static", nogil=True):
-            written[at] = self.buckets.home_of(rows[at])
+        cdef int64_t count = rows.shape[0]
+        if count:
+            with nogil:
+                homes_of(self.buckets[0], &rows[0], count, n_threads, &written[0])
         return found
 
     def groups(self, const int[::1] rows):
@@ -77,12 +78,12 @@ def nearest(
     float[:, ::1] squared,      # OUT (places, k)
     int n_threads,
 ):
-    cdef int64_t g
-    entries = np.empty(other.shape[0], np.int32)
-    cdef int[::1] found = entries
-    for g in prange(start, stop, num_threads=n_threads, schedule="dynamic", nogil=True):
-        find(index.buckets[0], &rows[groups[g]], &places[groups[g]], groups[g + 1] - groups[g], homes[groups[g]],
-             <int>other.shape[1], False, &other[0, 0], &squared[0, 0], &found[0])
+    cdef int[::1] found = np.empty(other.shape[0], np.int32)
+    cdef int k = <int>other.shape[1]
+    if start < stop:
+        with nogil:
+            find_all(index.buckets[0], &rows[0], &places[0], &homes[0], &groups[0], start, stop, k, False, &other[0, 0],
+                     &squared[0, 0], &found[0], n_threads)
 
 
 def digests(const float[:, ::1] vectors, uint64_t[::1] digest):

@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "_parallel.hpp"
+
 namespace winnow {
 
 constexpr int64_t GLANCE = 1 << 20; // edges looked along between two returns to the caller: some ten milliseconds
@@ -88,9 +90,13 @@ class PathAdjacency {
         : graph_(graph), alive_(alive, alive + graph.samples), whole_(graph.samples, 0), lists_(graph.samples),
           searches_(threads, Search(graph.samples)) {}
 
-    void link(int i, int thread) {
-        if (alive_[i])
-            make_list(i, searches_[thread]);
+    void link(int start, int stop, int threads) {
+        all_of((stop - start + STRIDE - 1) / STRIDE, threads, [&](int64_t stride, int thread) {
+            for (int i = start + (int)stride * STRIDE; i < std::min(stop, start + ((int)stride + 1) * STRIDE); i++)
+                if (alive_[i])
+                    make_list(i, searches_[thread]);
+            return true;
+        });
     }
 
     void offer(int i) { /* put the shortest edge of a living sample on the heap; twice does no harm */
@@ -125,6 +131,7 @@ class PathAdjacency {
     }
 
   private:
+    static constexpr int STRIDE = 64; // samples that one thread links in turn
     static constexpr size_t KEPT = 4; // two are needed; the others put off the next search
     using List = std::vector<std::pair<double, int>>; // living others, nearest first, then lowest
 

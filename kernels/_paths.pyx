@@ -2,7 +2,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The loops over path lengths, as `_paths.hpp` has them, over numpy's memory and without the interpreter's lock."""
 
-from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t, uint8_t
 from libcpp cimport bool
 
@@ -20,16 +19,18 @@ cdef extern from "_paths.hpp" namespace "winnow" nogil:
         _PAUSED "winnow::PathAdjacency::PAUSED"
 
     cdef cppclass PathAdjacency:
-        PathAdjacency(Neighbours graph, const uint8_t *alive, int threads)
-        void link(int i, int thread)
-        void offer(int i)
-        Reason remove(int64_t *made, int64_t count, double until, int64_t *removed, int64_t *partner, float *edge)
+        PathAdjacency(Neighbours graph, const uint8_t *alive, int threads) except +
+        void link(int start, int stop, int threads) except +
+        void offer(int i) except +
+        Reason remove(
+            int64_t *made, int64_t count, double until, int64_t *removed, int64_t *partner, float *edge
+        ) except +
 
     cdef cppclass PathCoreset:
-        PathCoreset(Neighbours graph, int first, double *length, int64_t *rank)
-        bool pick(int64_t *made, int64_t count, double radius, int64_t *picks, double *insertion)
+        PathCoreset(Neighbours graph, int first, double *length, int64_t *rank) except +
+        bool pick(int64_t *made, int64_t count, double radius, int64_t *picks, double *insertion) except +
 
-    void join_at_zero(const Neighbours &graph, int64_t *lowest)
+    void join_at_zero(const Neighbours &graph, int64_t *lowest) except +
 
 FILLED, LONG_ENOUGH, NO_EDGE, PAUSED = _FILLED, _LONG_ENOUGH, _NO_EDGE, _PAUSED
 
@@ -75,9 +76,8 @@ cdef class Adjacency:
     def link(self, int start, int stop):
         """Let samples start to stop find their nearest, and put their shortest edges on the heap."""
         cdef int i
-        for i in prange(start, stop, num_threads=self.n_threads, schedule="dynamic", chunksize=64, nogil=True):
-            self.run.link(i, threadid())
         with nogil:
+            self.run.link(start, stop, self.n_threads)
             for i in range(start, stop):
                 self.run.offer(i)
 
