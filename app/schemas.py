@@ -104,6 +104,7 @@ def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
         "id": row.id,
         "name": row.name,
         "source": row.source,
+        "labels": row.labels,
         "state": row.state,
         "counts": row.counts,
         "fingerprint": row.fingerprint,

@@ -25,7 +25,7 @@ from winnow.errors import (
     RequestInFlight,
     SourceNotAllowed,
 )
-from winnow.spec import DatasetSpec, Source
+from winnow.spec import OF_LABELS, DatasetSpec, Source, Table
 from winnow.store import datasets, idempotency, jobs, keys, uploads
 
 _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
@@ -90,17 +90,18 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
         return 202, dataset_json(row, listing.id)
 
     request = ["dataset", spec.model_dump(mode="json")]
-    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, spec.source))
+    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, spec))
     parts.doorbell.ring(said.body["job_id"])
     return said
 
 
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        dataset_id, source_type = _dataset_of(connection, caller, request)
-        _check_kind(request, source_type)
-        spec = request.spec_for(dataset_id, source_type).model_dump(mode="json")
-        return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
+        dataset = _dataset_of(connection, caller, request)
+        _check_kind(request, dataset.source["type"])
+        _check_insights(request, has_labels=dataset.labels is not None)
+        spec = request.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
+        return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset.id, spec=spec))
 
     fingerprint = ["job", request.model_dump(mode="json")]
     said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, request))
@@ -114,12 +115,14 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     counts: dict[str, Any] | None = None
     with parts.database.read() as connection:
         if request.dataset is not None:
-            _check_upload(connection, caller, request.dataset.source, "/dataset")
-            source_type = request.dataset.source.type
+            _check_upload(connection, caller, request.dataset.source, "/dataset/source")
+            _check_upload(connection, caller, request.dataset.labels, "/dataset/labels")
+            source_type, has_labels = request.dataset.source.type, request.dataset.labels is not None
         else:
             row = _dataset_row(connection, caller, request.dataset_id)
-            counts, source_type = row.counts, row.source["type"]
+            counts, source_type, has_labels = row.counts, row.source["type"], row.labels is not None
     _check_kind(request, source_type)
+    _check_insights(request, has_labels=has_labels)
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
@@ -224,12 +227,10 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
+def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> Any:
     if request.dataset is not None:
-        row = _insert_dataset(connection, caller, request.dataset, "/dataset")
-    else:
-        row = _dataset_row(connection, caller, request.dataset_id)
-    return row.id, row.source["type"]
+        return _insert_dataset(connection, caller, request.dataset, "/dataset")
+    return _dataset_row(connection, caller, request.dataset_id)
 
 
 def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | None) -> Any:
@@ -240,33 +241,41 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
 
 
 def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = "") -> Any:
-    _check_upload(connection, caller, spec.source, place)
-    source = spec.source.model_dump(mode="json")
-    return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
+    _check_upload(connection, caller, spec.source, f"{place}/source")
+    _check_upload(connection, caller, spec.labels, f"{place}/labels")
+    return datasets.create(
+        connection,
+        tenant_id=caller.tenant_id,
+        name=spec.name,
+        source=spec.source.model_dump(mode="json"),
+        labels=spec.labels.model_dump(mode="json") if spec.labels is not None else None,
+    )
 
 
 def _check_job(parts: Parts, request: JobRequest) -> None:
     if request.dataset is not None:
-        _check_dataset(parts, request.dataset.source, "/dataset")
+        _check_dataset(parts, request.dataset, "/dataset")
     if request.output is not None:
         _check_output(parts, request.output.path)
 
 
-def _check_dataset(parts: Parts, source: Source, place: str = "") -> None:
+def _check_dataset(parts: Parts, spec: DatasetSpec, place: str = "") -> None:
     try:
-        check_source(source, parts.settings.allow_roots)
+        check_source(spec.source, parts.settings.allow_roots)
+        if spec.labels is not None and spec.labels.path is not None:
+            allowed_path(spec.labels.path, parts.settings.allow_roots, "/labels/path")
     except SourceNotAllowed as error:
         fields = tuple((place + pointer, text) for pointer, text in error.fields)
         raise SourceNotAllowed(error.detail, fields=fields) from error
 
 
-def _check_upload(connection: Connection, caller: keys.Caller, source: Source, place: str) -> None:
+def _check_upload(connection: Connection, caller: keys.Caller, source: Source | Table | None, place: str) -> None:
     upload_id = getattr(source, "upload_id", None)
     if upload_id is None:
         return
     upload = uploads.get(connection, caller.tenant_id, upload_id)
     if upload is None or upload.completed_at is None:
-        fields = ((f"{place}/source/upload_id", "not complete"),)
+        fields = ((f"{place}/upload_id", "not complete"),)
         raise InvalidRequest("there is no complete upload of this id", fields=fields)
 
 
@@ -280,6 +289,16 @@ def _check_kind(request: JobRequest, source_type: str) -> None:
     if has_vectors and request.output is not None:
         fields = (("/output", "a dataset of vectors has no files to copy"),)
         raise InvalidRequest("a dataset of vectors has no files to copy; download the list", fields=fields)
+
+
+def _check_insights(request: JobRequest, *, has_labels: bool) -> None:
+    """All insights are the default, and of these a dataset without labels gets those that need none."""
+    asked = [name for name in request.insights if name in OF_LABELS]
+    if asked and not has_labels and "insights" in request.model_fields_set:
+        fields = (("/insights", f"{asked[0]} needs labels"),)
+        raise InvalidRequest(
+            "the dataset has no labels; give it a table of them, or leave this insight out", fields=fields
+        )
 
 
 def _check_output(parts: Parts, text: str) -> None:

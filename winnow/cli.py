@@ -127,15 +127,14 @@ def report(
     encoder: str = "winnow-64",
 ) -> None:
     """Say what an encoder's vectors are worth on pictures that somebody has labelled."""
-    try:
-        from winnow.embeddings.report import report_on  # noqa: PLC0415 - brings what only this needs
-    except ModuleNotFoundError as error:
-        raise typer.BadParameter(f"{error.name} is missing; install winnow[report]") from error
+    from winnow.embeddings.report import report_on  # noqa: PLC0415 - brings what only this needs
+
     found = report_on(folder, labels or folder / "labels.csv", encoder, processes=effective_threads())
     table = Table("what", "value", "within")
     shares = {"10-NN accuracy": found.knn_accuracy, "linear probe accuracy": found.probe_accuracy}
     shares |= {f"  on {budget} labels": share for budget, share in found.low_shot.items()}
-    shares |= {"edges within a class": found.intra_class_edges, "near-duplicates found": found.twin_recall}
+    shares |= {"edges within a class": found.intra_class_edges}
+    shares |= {"near-duplicates found": found.twin_recall} if found.twin_recall else {}
     for name, share in shares.items():
         table.add_row(name, f"{share.value:.3f}", f"{share.within:.3f}")
     console.print(table)

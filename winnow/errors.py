@@ -170,6 +170,11 @@ class InvalidVectors(JobError):
     title = "The vectors cannot be used"
 
 
+class InvalidLabels(JobError):
+    code = "INVALID_LABELS"
+    title = "The table of labels cannot be used"
+
+
 class OutputFailed(JobError):
     code = "OUTPUT_FAILED"
     title = "The selected files could not be copied out"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import winnow
 from winnow.datasets.base import Reader
 from winnow.datasets.decoders import DecoderPool
+from winnow.datasets.labels import labels_of
 from winnow.datasets.snapshot import fingerprint
 from winnow.embeddings import Encoder
 from winnow.embeddings.cache import ShardCache
@@ -35,6 +36,7 @@ def run(
     *,
     n_threads: int = 0,
     device: str = "cpu",
+    labels: Mapping[str, tuple[str, str]] | None = None,
 ) -> Outcome:
     """One filter job from a snapshot to an outcome; the same spec and snapshot give the same digests anywhere."""
     if len(listing) == 0:
@@ -50,7 +52,8 @@ def run(
         )
     with _timed(timings, "inspecting"):
         compared = replace(embedded, vectors=compared_by(spec.selection.metric, embedded.vectors))
-        insights = inspect(spec.insights, compared, selection, report=report)
+        known = labels_of(embedded.paths, labels) if labels else None
+        insights = inspect(spec.insights, compared, selection, labels=known, report=report)
     return Outcome(
         listing=listing,
         embedded=embedded,

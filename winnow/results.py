@@ -50,6 +50,14 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What somebody said of the samples of an `Embedded`, row for row."""
+
+    values: list[str]  # (m,) '' where nothing is known
+    tests: NDArray[np.bool_]  # (m,) those that only measure
+
+
+@dataclass(frozen=True)
 class Embedded:
     """The distinct samples that could be embedded, in canonical order, with their vectors."""
 

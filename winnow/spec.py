@@ -53,6 +53,19 @@ class VectorsSource(Spec):
         return self
 
 
+class Table(Spec):
+    """A CSV or Parquet table, below an allowed root or uploaded."""
+
+    path: PathText | None = None
+    upload_id: UploadId | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Table":
+        if (self.path is None) == (self.upload_id is None):
+            raise ValueError("give exactly one of path, upload_id")
+        return self
+
+
 Source = Annotated[FolderSource | ArchiveSource | VectorsSource, Field(discriminator="type")]
 
 
@@ -63,6 +76,7 @@ class DatasetSpec(Spec):
 
     name: Name = "dataset"
     source: Source
+    labels: Table | None = None  # columns path, label, split; explains selections, never changes one
 
 
 # --- jobs ------------------------------------------------------------------------------------------
@@ -153,8 +167,9 @@ class RandomSelection(Spec):
 
 SelectionSpec = Annotated[CoresetSelection | AdjacencySelection | RandomSelection, Field(discriminator="method")]
 
-InsightName = Literal["curve", "histograms", "map", "neighbours"]
-ALL_INSIGHTS: tuple[InsightName, ...] = ("curve", "histograms", "map", "neighbours")
+InsightName = Literal["curve", "histograms", "map", "neighbours", "balance", "encoder", "backtest"]
+OF_LABELS: Final[tuple[InsightName, ...]] = ("balance", "encoder", "backtest")  # for datasets that have some
+ALL_INSIGHTS: Final[tuple[InsightName, ...]] = ("curve", "histograms", "map", "neighbours", *OF_LABELS)
 
 
 class OnError(Spec):

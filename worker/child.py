@@ -21,7 +21,8 @@ from pydantic import TypeAdapter
 
 import kernels
 from winnow import log, pipeline
-from winnow.datasets import snapshot
+from winnow.datasets import labels, snapshot
+from winnow.datasets.allowed import allowed_path
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
@@ -31,7 +32,7 @@ from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, Work
 from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Listing
 from winnow.settings import Settings
-from winnow.spec import JobSpec, Source
+from winnow.spec import JobSpec, Source, Table
 from winnow.store.artifacts import Artifacts
 from worker import outputs
 from worker.failpoints import failpoint
@@ -51,6 +52,7 @@ class Task:
     spec: dict[str, Any]
     dataset_id: str
     source: dict[str, Any]
+    labels: dict[str, Any] | None
     snapshot: str | None
     max_items: int  # of a dataset: the service's limit or the tenant's, whichever is less
 
@@ -72,7 +74,7 @@ def _run(task: Task, settings: Settings, report: "_Reporter", say: Callable[[dic
     artifacts = Artifacts(settings.data_dir)
     artifacts.require_space(0)
     reader = _opened(task, settings, artifacts)
-    listing = _listed(task, reader, artifacts.dataset(task.dataset_id), report, say)
+    listing = _listed(task, settings, artifacts, reader, report, say)
     if task.kind == "list":
         counts = {"input": len(listing) + len(listing.failures), "quarantined": len(listing.failures)}
         return {"counts": counts, "digests": {"input": snapshot.fingerprint(listing)}, "files": {}}
@@ -91,16 +93,41 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
     )
 
 
+def _read_labels(task: Task, settings: Settings, artifacts: Artifacts) -> Any:
+    if task.labels is None:
+        return None
+    table = Table.model_validate(task.labels)
+    path = allowed_path(table.path, settings.allow_roots) if table.path else artifacts.upload(str(table.upload_id))
+    return labels.read_labels(path, task.max_items)
+
+
+def _snapshot_name(listing: Listing) -> str:
+    return f"listing-{snapshot.fingerprint(listing).removeprefix('sha256:')[:16]}.parquet"
+
+
+def _beside(listing: Path) -> Path:
+    """Where the labels of a snapshot are kept."""
+    return listing.with_suffix(".labels.parquet")
+
+
 def _listed(
-    task: Task, reader: Reader, folder: Path, report: "_Reporter", say: Callable[[dict[str, Any]], None]
+    task: Task,
+    settings: Settings,
+    artifacts: Artifacts,
+    reader: Reader,
+    report: "_Reporter",
+    say: Callable[[dict[str, Any]], None],
 ) -> Listing:
     """The dataset's snapshot: the one that is there, or a new one, which the supervisor makes known."""
+    folder = artifacts.dataset(task.dataset_id)
     if task.snapshot is not None:
         return snapshot.load(folder / task.snapshot)
+    said = _read_labels(task, settings, artifacts)
     listing = reader.list(report)
-    fingerprint = snapshot.fingerprint(listing)
-    name = f"listing-{fingerprint.removeprefix('sha256:')[:16]}.parquet"
+    fingerprint, name = snapshot.fingerprint(listing), _snapshot_name(listing)
     snapshot.save(listing, folder / name)
+    if said is not None:
+        labels.save(labels.fitting(said, listing.paths), _beside(folder / name))
     counts = {
         "items": len(listing) + len(listing.failures),
         "bytes": int(listing.sizes.sum()),
@@ -119,7 +146,17 @@ def _filter(
     encoder = encoder_for(reader.kind, spec.encoder.name)
     with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
         cache = ShardCache(artifacts.cache)
-        outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
+        outcome = pipeline.run(
+            spec,
+            reader,
+            listing,
+            encoder,
+            cache,
+            pool,
+            report,
+            n_threads=threads,
+            labels=_labels(task, artifacts, listing),
+        )
     pictures = _pictures(reader, listing, settings.max_pixels)
     folder = artifacts.attempt(task.job_id, task.attempt)
     roots = settings.output_roots
@@ -129,6 +166,13 @@ def _filter(
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
     return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
+
+
+def _labels(task: Task, artifacts: Artifacts, listing: Listing) -> dict[str, tuple[str, str]] | None:
+    """As they were when the dataset was listed."""
+    if task.labels is None:
+        return None
+    return labels.load(_beside(artifacts.dataset(task.dataset_id) / _snapshot_name(listing)))
 
 
 def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pictures | None:

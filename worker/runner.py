@@ -86,6 +86,7 @@ class Runner:
             "spec": held.spec,
             "dataset_id": held.dataset_id,
             "source": dataset.source,
+            "labels": dataset.labels,
             "snapshot": dataset.snapshot,
             "max_items": min(self._settings.max_items, max_items),
         }

@@ -50,6 +50,9 @@ _INSIGHTS: Final[Mapping[str, str]] = {
     "histograms": "Distances to the nearest kept sample, before and after.",
     "map": "The embedding in two dimensions, kept samples over the others.",
     "neighbours": "Kept samples with the nearest ones they made unnecessary.",
+    "balance": "Samples of each label, all and kept; for datasets with labels.",
+    "encoder": "What the vectors know of the labels: neighbours, linear probe, few labels.",
+    "backtest": "A classifier trained on kept samples against one trained on random ones.",
 }
 
 

@@ -166,6 +166,42 @@ def test_the_certificate_is_checked_by_numpy_alone(service, tmp_path):
     assert checked(certificate | {"lower_bound": certificate["lower_bound"] * 1.01}).returncode == 1
 
 
+def test_labels_explain_a_selection_and_never_change_it(service, tmp_path):
+    """Three kinds of pictures; the same job with labels, and without, and with labels that are refused."""
+    vectors = np.concatenate([np.random.default_rng(kind).normal(kind * 9, 1, (60, 8)) for kind in range(3)])
+    pq.write_table(
+        pa.table({"vector": vectors.astype(np.float32).tolist(), "id": [f"{row}.jpg" for row in range(180)]}),
+        tmp_path / "vectors.parquet",
+    )
+    (tmp_path / "labels.csv").write_text(
+        "path,label\n" + "".join(f"{row}.jpg,kind {row // 60}\n" for row in range(180))
+    )
+    source = {"type": "vectors", "path": str(tmp_path / "vectors.parquet")}
+    selection = {"method": "coreset", "target": {"count": 30}}
+
+    def submitted(labels=None, **more):
+        dataset = {"source": source} | ({"labels": labels} if labels else {})
+        return service.http.post("/v1/jobs", json={"dataset": dataset, "selection": selection, **more})
+
+    labelled = service.wait(submitted({"path": str(tmp_path / "labels.csv")}).json()["id"])
+    plain = service.wait(submitted().json()["id"])
+    assert labelled["digests"] == plain["digests"]
+    read = service.http.get(f"/v1/jobs/{labelled['id']}/insights/balance").json()["data"]
+    assert [row["samples"] for row in read["classes"]] == [60, 60, 60]
+    assert sum(row["kept"] for row in read["classes"]) == 30
+    names = {item["name"] for item in service.http.get(f"/v1/jobs/{labelled['id']}/insights").json()["items"]}
+    assert {"balance", "encoder", "backtest"} <= names
+    assert service.http.get(f"/v1/jobs/{labelled['id']}/plots/backtest.png").content.startswith(b"\x89PNG")
+    assert "balance" not in {i["name"] for i in service.http.get(f"/v1/jobs/{plain['id']}/insights").json()["items"]}
+    refused = submitted(insights=["balance"])
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/insights")
+    outside = submitted({"path": "/etc/hostname"})
+    assert (outside.status_code, outside.json()["errors"][0]["pointer"]) == (422, "/dataset/labels/path")
+    (tmp_path / "labels.csv").write_text("path,label\nnobody.jpg,x\n")
+    failed = service.wait(submitted({"path": str(tmp_path / "labels.csv")}).json()["id"])
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "INVALID_LABELS")
+
+
 def test_a_vector_without_direction_is_set_aside_under_cosine(service, tmp_path):
     vectors = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32) * np.float32(1e30)
     vectors[7] = 0

@@ -15,13 +15,13 @@ def check_source(source: Source, roots: tuple[Path, ...]) -> None:
         allowed_path(path, roots)
 
 
-def allowed_path(text: str, roots: tuple[Path, ...]) -> Path:
+def allowed_path(text: str, roots: tuple[Path, ...], place: str = "/source/path") -> Path:
     """The real path, if it lies in or below a root; the refusal names no path, so it tells nothing about the server."""
     real = _resolved(text) if _is_plain(text) else None
     if real is None or not any(real.is_relative_to(root.resolve()) for root in roots):
         raise SourceNotAllowed(
             "the path must be absolute and lie below a folder the operator has allowed (--allow-root)",
-            fields=(("/source/path", "not below an allowed root"),),
+            fields=((place, "not below an allowed root"),),
         )
     return real
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from winnow import quality
 from winnow.datasets.base import Limits
 from winnow.datasets.decode import decode
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.folder import FolderReader
-from winnow.embeddings import get_encoder, quality
+from winnow.embeddings import get_encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import extract
 from winnow.errors import InvalidRequest, ItemError

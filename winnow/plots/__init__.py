@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from winnow.plots.curve import draw_curve
 from winnow.plots.histograms import draw_histograms
+from winnow.plots.labelled import draw_backtest, draw_balance, draw_encoder
 from winnow.plots.map import draw_map
 from winnow.plots.sheet import draw_sheet
 from winnow.plots.style import RC, Thumbnails
@@ -20,6 +21,9 @@ PICTURES: Final[dict[str, Callable[[Figure, dict[str, Any], Thumbnails], None]]]
     "histograms": draw_histograms,
     "map": draw_map,
     "neighbours": draw_sheet,
+    "balance": draw_balance,
+    "encoder": draw_encoder,
+    "backtest": draw_backtest,
 }
 
 

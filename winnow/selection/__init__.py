@@ -4,6 +4,7 @@ A method turns vectors in canonical order into a ranking. What explains the rank
 covered) is computed here once, the same for all, unless the method knows it already.
 """
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -41,14 +42,8 @@ def select(
     try:
         kernels.check_vectors(vectors)
         compared = compared_by(spec.metric, vectors, report)
-        ranking = METHODS[spec.method](
-            compared,
-            spec,
-            seed=seed,
-            n_threads=n_threads,
-            device=device,
-            tell=lambda done, total: report("selecting", done, total),
-        )
+        tell = partial(report, "selecting")
+        ranking = METHODS[spec.method](compared, spec, seed=seed, n_threads=n_threads, device=device, tell=tell)
         cover = ranking.cover or _cover(compared, ranking, n_threads, report)
     except kernels.KernelError as error:
         raise InvalidVectors(str(error)) from error

@@ -10,12 +10,20 @@ from winnow.store.ids import new_id
 from winnow.store.tables import dataset, job
 
 
-def create(connection: Connection, *, tenant_id: str, name: str, source: Mapping[str, Any]) -> Row[Any]:
+def create(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    name: str,
+    source: Mapping[str, Any],
+    labels: Mapping[str, Any] | None = None,
+) -> Row[Any]:
     values = {
         "id": new_id("ds"),
         "tenant_id": tenant_id,
         "name": name,
         "source": dict(source),
+        "labels": dict(labels) if labels else None,
         "state": "pending",
         "created_at": now(),
     }

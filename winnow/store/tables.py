@@ -66,6 +66,7 @@ dataset = Table(
     Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
     Column("name", String, nullable=False),
     Column("source", Json, nullable=False),
+    Column("labels", Json),
     Column("state", String, nullable=False),
     Column("error", Json),
     Column("counts", Json),

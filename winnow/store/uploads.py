@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from winnow.store.db import now
 from winnow.store.ids import new_id
@@ -31,7 +31,8 @@ def complete(connection: Connection, upload_id: str, *, size_bytes: int, sha256:
 
 def remove(connection: Connection, tenant_id: str, upload_id: str) -> bool:
     """Delete it; False where a dataset reads it, or where there is none."""
-    readers = select(dataset.c.id).where(dataset.c.source["upload_id"].as_string() == upload_id)
+    named = (table["upload_id"].as_string() == upload_id for table in (dataset.c.source, dataset.c.labels))
+    readers = select(dataset.c.id).where(or_(*named))
     statement = delete(upload).where(upload.c.id == upload_id, upload.c.tenant_id == tenant_id, ~readers.exists())
     return connection.execute(statement).rowcount == 1
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed (the extra `report`)")
 from winnow.embeddings.report import report_on
 from winnow.errors import InvalidRequest
 

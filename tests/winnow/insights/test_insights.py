@@ -6,26 +6,12 @@ import sys
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from vectors_as_embedded import embedded_of
 
-from winnow.insights import INSPECTORS, inspect
-from winnow.results import Embedded, silent
+from winnow.insights import INSPECTORS, OF_LABELS, inspect
+from winnow.results import silent
 from winnow.selection import select
 from winnow.spec import ALL_INSIGHTS, SelectionSpec
-
-
-def embedded_of(vectors):
-    n = len(vectors)
-    ids = np.zeros((n, 32), np.uint8)
-    ids[:, :4] = np.arange(n, dtype=">u4")[:, None].view(np.uint8).reshape(n, 4)
-    return Embedded(
-        ids=ids,
-        paths=[f"{index}.jpg" for index in range(n)],
-        sizes=np.ones(n, np.int64),
-        vectors=vectors,
-        shapes=np.ones((n, 2), np.int32),
-        failures=[],
-        duplicates={},
-    )
 
 
 def seen(vectors, count, name):
@@ -40,10 +26,10 @@ def cloud(n=300, width=5, seed=0):
 
 
 def test_every_insight_that_can_be_asked_for_exists():
-    assert set(INSPECTORS) == set(ALL_INSIGHTS)
+    assert {*INSPECTORS, *OF_LABELS} == set(ALL_INSIGHTS)
 
 
-@pytest.mark.parametrize("name", ALL_INSIGHTS)
+@pytest.mark.parametrize("name", INSPECTORS)
 @pytest.mark.parametrize("vectors", [cloud(), cloud(1), cloud(2), np.zeros((50, 3), np.float32), cloud(40, 1)], ids=str)
 def test_an_insight_is_plain_json_whatever_the_data(name, vectors):
     data, _ = seen(vectors, min(20, len(vectors)), name)

@@ -16,6 +16,7 @@ def sample(rank, distance=None):
     return {"path": f"{HOSTILE}{rank}", "sample_id": f"{rank:064x}", "distance": distance}
 
 
+SHARE = {"value": 0.7, "within": 0.05}
 DATA = {
     "curve": {"budget": [1, 10, 100], "radius": [3.0, 2.0, 0.5], "mean_distance": [1.0, 0.5, 0.1], "knee": 10},
     "histograms": {
@@ -30,6 +31,30 @@ DATA = {
     }
     | {},
     "neighbours": {"rows": [{**sample(0), "rank": 0, "stands_for": 2, "removed": [sample(1, 0.1), sample(2, 0.2)]}]},
+    "balance": {
+        "classes": [{"label": f"{HOSTILE}{number}", "samples": 40 - number, "kept": number} for number in range(30)],
+        "other_classes": 3,
+        "other_samples": 5,
+        "other_kept": 1,
+        "unlabelled_samples": 2,
+        "unlabelled_kept": 0,
+        "classes_without_any_kept": 1,
+    },
+    "encoder": {
+        "measured": {
+            "knn_accuracy": SHARE,
+            "probe_accuracy": SHARE,
+            "low_shot": {50: SHARE, 100: SHARE},
+            "intra_class_edges": SHARE,
+            "twin_recall": None,
+        },
+        "samples": 300,
+    },
+    "backtest": {
+        "budgets": [{"budget": budget, "ranked": SHARE, "random": SHARE, "gain": SHARE} for budget in (50, 100)],
+        "verdict": "no gain shown",
+        "samples": 300,
+    },
 }
 for point in DATA["map"]["points"]:
     point["rank"] = 0 if point["x"] == 0.0 else None
@@ -54,3 +79,11 @@ def test_a_picture_is_a_picture_and_equal_data_give_equal_bytes(name, thumbnails
         assert picture.width > 600
     assert b"<svg" in first["svg"]
     assert b"onerror" not in first["svg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("encoder", {"measured": None, "reason": "too few"}), ("backtest", {"budgets": [], "reason": "too few"})],
+)
+def test_what_could_not_be_measured_is_said_in_the_picture(name, data):
+    assert draw(Insight(name, "title", data))["svg"].startswith(b"<?xml")

@@ -1,0 +1,117 @@
+"""A table that says of some samples what they show: CSV or Parquet with the columns path, label and, if wished, split.
+
+It is read once, when the dataset is listed, and kept beside the snapshot. Labels explain a selection; they never change
+it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from winnow.datasets.atomic import appearing
+from winnow.errors import InvalidLabels
+from winnow.results import Labels
+
+_MAX_BYTES: Final = 1 << 30
+_MAX_LETTERS: Final = 200  # of a label
+_SPLITS: Final = frozenset({"", "train", "test"})
+_SCHEMA: Final = pa.schema([("path", pa.string()), ("label", pa.string()), ("split", pa.string())])
+_AMONG: Final = 5  # without a split every fifth sample, in canonical order, is a test
+
+
+def read_labels(path: Path, max_rows: int) -> pa.Table:
+    """Three columns of text, checked; a split that is not given is ''."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InvalidLabels(f"the table of labels is larger than {_MAX_BYTES} bytes")
+        table = _parquet(path) if _is_parquet(path) else _csv(path)
+    except OSError as error:
+        raise InvalidLabels("the table of labels cannot be read") from error
+    except pa.ArrowException as error:
+        raise InvalidLabels("the table of labels is neither CSV (UTF-8) nor Parquet, or damaged") from error
+    if len(table) > max_rows:
+        raise InvalidLabels(f"the table of labels has more than {max_rows} rows")
+    return _checked(table)
+
+
+def fitting(table: pa.Table, paths: list[str]) -> pa.Table:
+    """The table itself, if it names any of these samples."""
+    known = pc.is_in(table["path"], pa.array(paths, pa.string()))
+    if not pc.any(known).as_py():
+        raise InvalidLabels("the table of labels names no sample of the dataset: is `path` relative to its root?")
+    return table.filter(known)
+
+
+def save(table: pa.Table, path: Path) -> None:
+    with appearing(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def load(path: Path) -> dict[str, tuple[str, str]]:
+    """Label and split of each path."""
+    columns = pq.read_table(path, schema=_SCHEMA).to_pydict()
+    return {name: said for name, *said in zip(*columns.values(), strict=True)}  # type: ignore[misc]
+
+
+def labels_of(paths: list[str], said: Mapping[str, tuple[str, str]]) -> Labels | None:
+    """What is said of these samples; None where nothing is."""
+    values = [said.get(path, ("", ""))[0] for path in paths]
+    if not any(values):
+        return None
+    splits = [said.get(path, ("", ""))[1] for path in paths]
+    tests = np.array([split == "test" for split in splits], bool)
+    if not any(splits):
+        tests = np.arange(len(paths)) % _AMONG == 0
+    return Labels(values, tests)
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        unpacked = sum(file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups))
+        if unpacked > _MAX_BYTES:
+            raise InvalidLabels(f"the table of labels unpacks to more than {_MAX_BYTES} bytes")
+        names = [name for name in _SCHEMA.names if name in file.schema_arrow.names]
+        return file.read(columns=names)
+
+
+def _csv(path: Path) -> pa.Table:
+    kinds = {name: pa.string() for name in _SCHEMA.names}
+    convert = csv.ConvertOptions(column_types=kinds, strings_can_be_null=False)
+    table = csv.read_csv(path, convert_options=convert, parse_options=csv.ParseOptions(newlines_in_values=True))
+    return table.select([name for name in _SCHEMA.names if name in table.column_names])
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    missing = [name for name in ("path", "label") if name not in table.column_names]
+    if missing:
+        raise InvalidLabels(f"the table of labels needs a column {missing[0]}")
+    columns = [_text(table, name) for name in _SCHEMA.names]
+    if int(pc.count_distinct(columns[0]).as_py() or 0) < len(table):
+        raise InvalidLabels("the table of labels names a path twice")
+    odd = set(pc.unique(columns[2]).to_pylist()) - _SPLITS
+    if odd:
+        raise InvalidLabels("a split is train, test, or left empty")
+    return pa.table(columns, schema=_SCHEMA)
+
+
+def _text(table: pa.Table, name: str) -> Any:
+    if name not in table.column_names:
+        return pa.array([""] * len(table), pa.string())
+    try:
+        column = table[name].cast(pa.string()).combine_chunks().fill_null("")
+    except pa.ArrowException as error:
+        raise InvalidLabels(f"the column {name} of the table of labels must be text") from error
+    if name == "label" and len(column) and pc.max(pc.utf8_length(column)).as_py() > _MAX_LETTERS:
+        raise InvalidLabels(f"a label has more than {_MAX_LETTERS} letters")
+    return column
