@@ -25,7 +25,7 @@ from winnow.datasets import snapshot
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
-from winnow.embeddings import encoder_for
+from winnow.embeddings import Runtime, encoder_for
 from winnow.embeddings.cache import ShardCache
 from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
@@ -116,8 +116,8 @@ def _filter(
     spec = JobSpec.model_validate(task.spec, strict=False)
     threads = kernels.effective_threads(settings.threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
-    encoder = encoder_for(reader.kind, spec.encoder.name)
-    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
+    encoder = encoder_for(reader.kind, spec.encoder.name, _runtime(settings))
+    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size, crop=encoder.crop) as pool:
         cache = ShardCache(artifacts.cache)
         outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
     pictures = _pictures(reader, listing, settings.max_pixels)
@@ -129,6 +129,15 @@ def _filter(
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
     return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
+
+
+def _runtime(settings: Settings) -> Runtime:
+    return Runtime(
+        device=settings.device,
+        precision=settings.precision,
+        weights_dir=settings.weights_dir,
+        allow_downloads=settings.allow_downloads,
+    )
 
 
 def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pictures | None:

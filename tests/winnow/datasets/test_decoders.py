@@ -18,7 +18,7 @@ WICKED = """
 import os, signal, sys, time
 from winnow.datasets import decoder_process
 honest = decoder_process.decode
-def decode(content, max_pixels, size):
+def decode(content, *how):
     if content.startswith(b"kill"): os.kill(os.getpid(), signal.SIGKILL)
     if content.startswith(b"abort"): os.abort()
     if content.startswith(b"hang"): time.sleep(60)
@@ -27,7 +27,7 @@ def decode(content, max_pixels, size):
         if not os.path.exists(mark):
             os.close(os.open(mark, os.O_CREAT))
             os.abort()
-    return honest(content, max_pixels, size)
+    return honest(content, *how)
 decoder_process.decode = decode
 decoder_process.main()
 """

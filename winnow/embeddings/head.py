@@ -1,0 +1,147 @@
+"""Fewer numbers a sample: principal components, fitted on the dataset's own samples and kept with the job.
+
+The same samples in the same order give the same bits: float64 sums over blocks in a fixed order, rows chosen by place,
+signs by rule. What is left to the linear algebra library is the same for as long as it runs one thread, which the
+worker tells it to.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.errors import InvalidVectors
+from winnow.results import Head, Report, Vectors, silent
+from winnow.spec import EncoderSpec
+
+_BLOCK: Final = 1024  # rows, or columns, at a time
+_MOST_ROWS: Final = 100_000  # to fit on; more change nothing that shows
+_WIDE: Final = 4096  # numbers a row, beyond which a covariance is too large ...
+_MOST_WIDE_ROWS: Final = 4096  # ... and the products of so many rows take its place
+_NOTHING: Final = 1e-12  # of the largest variance: less is rounding, and has no direction
+
+Doubles = NDArray[np.float64]
+
+
+def headed(asked: EncoderSpec, vectors: Vectors, report: Report = silent) -> tuple[Vectors, Head | None]:
+    """The vectors a job selects by, and the head they went through, where there is one."""
+    width = vectors.shape[1]
+    kind, dimension = asked.wanted(width)
+    if dimension > width:
+        raise InvalidVectors(f"the vectors are {width} wide; a dimension of {dimension} cannot be had of them")
+    head = None
+    if kind != "none":
+        head = fit(vectors, kind, dimension)
+        vectors = apply(head, vectors, report)
+    return (_normalized(vectors) if asked.normalize else vectors), head
+
+
+def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int) -> Head:
+    """Directions that do not exist, where samples are few or alike, become columns of zeros."""
+    sample = _evenly(vectors)
+    mean = _sum(sample) / len(sample)
+    values, directions = _by_products(sample, mean) if len(sample) < sample.shape[1] else _by_covariance(sample, mean)
+    total = float(values.sum())
+    values, directions = values[:dimension], directions[:, :dimension]
+    real = values > max(float(values.max(initial=0.0)), 0.0) * _NOTHING
+    matrix = np.zeros((len(mean), dimension))
+    matrix[:, : len(values)][:, real] = _turned(directions[:, real])
+    if kind == "pca-whitening":
+        matrix[:, : len(values)][:, real] /= np.sqrt(values[real])
+    explained = np.zeros(dimension)
+    explained[: len(values)] = np.where(real, values, 0.0) / (total or 1.0)
+    return Head(kind, mean, np.ascontiguousarray(matrix), explained, len(sample))
+
+
+def apply(head: Head, vectors: Vectors, report: Report = silent) -> Vectors:
+    """(n, d) to (n, k), a block at a time."""
+    out = np.empty((len(vectors), head.matrix.shape[1]), np.float32)
+    for begin in range(0, len(vectors), _BLOCK):
+        block = vectors[begin : begin + _BLOCK]
+        out[begin : begin + _BLOCK] = (block.astype(np.float64) - head.mean) @ head.matrix
+        report("embedding", begin + len(block), len(vectors))
+    return out
+
+
+def facts(head: Head) -> dict[str, Any]:
+    """What the manifest says of it."""
+    return {
+        "kind": head.kind,
+        "components": int(head.matrix.shape[1]),
+        "of": len(head.mean),
+        "fitted_on": head.rows,
+        "explained_variance": round(float(head.explained.sum()), 6),
+        "digest": _digest(head),
+    }
+
+
+def write(head: Head, file: BinaryIO) -> None:
+    """As arrays `mean`, `matrix` and `explained`, to be read with numpy."""
+    np.savez(file, mean=head.mean, matrix=head.matrix, explained=head.explained)
+
+
+def _digest(head: Head) -> str:
+    digest = hashlib.sha256(f"{head.kind} {head.matrix.shape}".encode())
+    for part in (head.mean, head.matrix):
+        digest.update(np.ascontiguousarray(part, "<f8").tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _evenly(vectors: Vectors) -> Vectors:
+    """All rows, or as many as are allowed, evenly spaced: their order is that of their hashes, and knows no pattern."""
+    most = _MOST_ROWS if vectors.shape[1] <= _WIDE else _MOST_WIDE_ROWS
+    if len(vectors) <= most:
+        return vectors
+    return vectors[np.arange(most) * len(vectors) // most]
+
+
+def _sum(rows: Vectors) -> Doubles:
+    total = np.zeros(rows.shape[1])
+    for begin in range(0, len(rows), _BLOCK):
+        total += rows[begin : begin + _BLOCK].sum(axis=0, dtype=np.float64)
+    return total
+
+
+def _by_covariance(rows: Vectors, mean: Doubles) -> tuple[Doubles, Doubles]:
+    """Variances, largest first, and their directions as columns."""
+    covariance = np.zeros((rows.shape[1], rows.shape[1]))
+    for begin in range(0, len(rows), _BLOCK):
+        block = rows[begin : begin + _BLOCK] - mean
+        covariance += block.T @ block
+    values, directions = np.linalg.eigh(covariance / len(rows))
+    return np.maximum(values[::-1], 0.0), directions[:, ::-1]
+
+
+def _by_products(rows: Vectors, mean: Doubles) -> tuple[Doubles, Doubles]:
+    """The same from the rows' products with each other: less, where they are fewer than the numbers in each."""
+    products = np.zeros((len(rows), len(rows)))
+    for block in _columns(rows, mean):
+        products += block @ block.T
+    values, weights = np.linalg.eigh(products / len(rows))
+    values, weights = np.maximum(values[::-1], 0.0), weights[:, ::-1]
+    lengths = np.sqrt(np.where(values > 0, values, 1.0) * len(rows))
+    return values, np.concatenate([block.T @ weights for block in _columns(rows, mean)]) / lengths
+
+
+def _columns(rows: Vectors, mean: Doubles) -> Iterator[Doubles]:
+    for begin in range(0, rows.shape[1], _BLOCK):
+        yield rows[:, begin : begin + _BLOCK] - mean[begin : begin + _BLOCK]
+
+
+def _turned(directions: Doubles) -> Doubles:
+    """A direction and its opposite are one: the entry of the largest size is made positive."""
+    largest = np.abs(directions).argmax(axis=0)
+    signs = np.where(directions[largest, np.arange(directions.shape[1])] < 0, -1.0, 1.0)
+    return np.asarray(directions * signs, np.float64)
+
+
+def _normalized(vectors: Vectors) -> Vectors:
+    """A row of zeros has no direction and stays."""
+    out = np.empty_like(vectors)
+    for begin in range(0, len(vectors), _BLOCK):
+        block = vectors[begin : begin + _BLOCK].astype(np.float64)
+        lengths = np.sqrt(np.square(block).sum(axis=1, keepdims=True))
+        out[begin : begin + _BLOCK] = block / np.where(lengths > 0, lengths, 1.0)
+    return out
