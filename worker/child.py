@@ -116,7 +116,7 @@ def _filter(
     spec = JobSpec.model_validate(task.spec, strict=False)
     threads = kernels.effective_threads(settings.threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
-    encoder = encoder_for(reader.kind, spec.encoder.name, _runtime(settings))
+    encoder = encoder_for(reader.kind, spec.encoder.name, Runtime.of(settings))
     with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size, crop=encoder.crop) as pool:
         cache = ShardCache(artifacts.cache)
         outcome = pipeline.run(spec, reader, listing, encoder, cache, pool, report, n_threads=threads)
@@ -129,15 +129,6 @@ def _filter(
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
     return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
-
-
-def _runtime(settings: Settings) -> Runtime:
-    return Runtime(
-        device=settings.device,
-        precision=settings.precision,
-        weights_dir=settings.weights_dir,
-        allow_downloads=settings.allow_downloads,
-    )
 
 
 def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pictures | None:

@@ -98,23 +98,28 @@ def _built(entry: Entry) -> nn.Module:
 
 def _with(entry: Entry, network: nn.Module, tensors: Tensors) -> nn.Module:
     """Every weight of the network from the file: one that is missing would be a random number."""
-    fitted = _as_timm_has_it(network, tensors) if entry.name.startswith("timm/") else dict(tensors)
-    wanted = network.state_dict()
-    for name in [name for name in fitted if name not in wanted and name.startswith(("fc.", "head.", "classifier."))]:
-        del fitted[name]  # the classifier that was left away
     try:
-        network.load_state_dict(
-            {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in fitted.items()}
-        )
-    except RuntimeError as error:
-        raise WeightsMissing(f"these are not the weights of {entry.name}: {str(error)[:500]}") from error
+        fitted = _as_timm_has_it(network, tensors) if entry.name.startswith("timm/") else tensors
+        network.load_state_dict(_without_classifier(network, fitted))  # strict; into the network's own float32
+    except Exception as error:  # the conversions, too, fail in many ways on a file that is another's
+        said = " ".join(str(error).split())[:400]
+        raise WeightsMissing(f"these are not the weights of {entry.name}: {said}") from error
     return network
+
+
+def _without_classifier(network: nn.Module, tensors: Tensors) -> Tensors:
+    wanted = network.state_dict()
+    return {
+        name: held
+        for name, held in tensors.items()
+        if name in wanted or not name.startswith(("fc.", "head.", "classifier."))
+    }
 
 
 def _as_timm_has_it(network: nn.Module, tensors: Tensors) -> Tensors:
     """timm's own conversion of published files, where the family has one: names, and positions for other sizes."""
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    return dict(convert(dict(tensors), network)) if convert else dict(tensors)
+    return dict(convert(dict(tensors), network)) if convert else tensors
 
 
 def _digest(entry: Entry, tensors: Tensors) -> str:

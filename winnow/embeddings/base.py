@@ -1,7 +1,7 @@
 """What an encoder is, and what it may use of the machine it runs on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,6 +23,11 @@ class Runtime:
     precision: Precision = "auto"
     weights_dir: Path | None = None
     allow_downloads: bool = False
+
+    @classmethod
+    def of(cls, settings: object) -> "Runtime":
+        """Settings have fields of the same names."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 class Encoder(Protocol):
