@@ -6,7 +6,7 @@ a CPU torch; `cache` finished shards on disk, `extract` the loop, `head` fewer n
 `report` and `evaluate` what vectors are worth; `training` where the shipped weights come from.
 """
 
-from functools import cache
+import functools
 from importlib import import_module
 
 from winnow.datasets.base import Kind
@@ -20,7 +20,7 @@ __all__ = ["ENCODERS", "Encoder", "Runtime", "encoder_for", "get_encoder"]
 _ANYWHERE = Runtime()
 
 
-@cache
+@functools.cache
 def get_encoder(name: str, runtime: Runtime = _ANYWHERE) -> Encoder:
     """A module is loaded when its encoder is first asked for, since one may bring a whole framework."""
     entry = ENCODERS[name]

@@ -40,9 +40,10 @@ def headed(asked: EncoderSpec, vectors: Vectors, report: Report = silent) -> tup
 
 def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int) -> Head:
     """Directions that do not exist, where samples are few or alike, become columns of zeros."""
-    sample = _evenly(vectors)
-    mean = _sum(sample) / len(sample)
-    values, directions = _by_products(sample, mean) if len(sample) < sample.shape[1] else _by_covariance(sample, mean)
+    at = _evenly(vectors)
+    mean = _sum(vectors, at) / len(at)
+    few = len(at) < len(mean)
+    values, directions = _by_products(vectors[at], mean) if few else _by_covariance(vectors, at, mean)
     total = float(values.sum())
     values, directions = values[:dimension], directions[:, :dimension]
     real = values > max(float(values.max(initial=0.0)), 0.0) * _NOTHING
@@ -52,7 +53,7 @@ def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int)
         matrix[:, : len(values)][:, real] /= np.sqrt(values[real])
     explained = np.zeros(dimension)
     explained[: len(values)] = np.where(real, values, 0.0) / (total or 1.0)
-    return Head(kind, mean, np.ascontiguousarray(matrix), explained, len(sample))
+    return Head(kind, mean, np.ascontiguousarray(matrix), explained, len(at))
 
 
 def apply(head: Head, vectors: Vectors, report: Report = silent) -> Vectors:
@@ -89,28 +90,27 @@ def _digest(head: Head) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _evenly(vectors: Vectors) -> Vectors:
+def _evenly(vectors: Vectors) -> NDArray[np.int64]:
     """All rows, or as many as are allowed, evenly spaced: their order is that of their hashes, and knows no pattern."""
     most = _MOST_ROWS if vectors.shape[1] <= _WIDE else _MOST_WIDE_ROWS
-    if len(vectors) <= most:
-        return vectors
-    return vectors[np.arange(most) * len(vectors) // most]
+    count = min(most, len(vectors))
+    return np.arange(count) * len(vectors) // count
 
 
-def _sum(rows: Vectors) -> Doubles:
-    total = np.zeros(rows.shape[1])
-    for begin in range(0, len(rows), _BLOCK):
-        total += rows[begin : begin + _BLOCK].sum(axis=0, dtype=np.float64)
+def _sum(vectors: Vectors, at: NDArray[np.int64]) -> Doubles:
+    total = np.zeros(vectors.shape[1])
+    for begin in range(0, len(at), _BLOCK):
+        total += vectors[at[begin : begin + _BLOCK]].sum(axis=0, dtype=np.float64)
     return total
 
 
-def _by_covariance(rows: Vectors, mean: Doubles) -> tuple[Doubles, Doubles]:
+def _by_covariance(vectors: Vectors, at: NDArray[np.int64], mean: Doubles) -> tuple[Doubles, Doubles]:
     """Variances, largest first, and their directions as columns."""
-    covariance = np.zeros((rows.shape[1], rows.shape[1]))
-    for begin in range(0, len(rows), _BLOCK):
-        block = rows[begin : begin + _BLOCK] - mean
+    covariance = np.zeros((len(mean), len(mean)))
+    for begin in range(0, len(at), _BLOCK):
+        block = vectors[at[begin : begin + _BLOCK]] - mean
         covariance += block.T @ block
-    values, directions = np.linalg.eigh(covariance / len(rows))
+    values, directions = np.linalg.eigh(covariance / len(at))
     return np.maximum(values[::-1], 0.0), directions[:, ::-1]
 
 
