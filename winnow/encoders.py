@@ -37,6 +37,7 @@ class Entry:
     width: int  # numbers it gives a picture; 0: whatever the dataset brings
     licence: str  # of the weights
     summary: str
+    gmacs: float = 0.0  # thousand million multiplications a picture; 0: too few to matter
     size: int = 0  # pixels a side of the square it looks at
     shorter: int = 0  # the shorter side is brought to this, and the square cut from the middle; 0: squeezed whole
     resample: Resample = "box"
@@ -54,12 +55,13 @@ class Entry:
         return min(self.width, OUT)
 
 
-def _resnet(depth: int, digits: str, width: int) -> Entry:
+def _resnet(depth: int, digits: str, width: int, gmacs: float) -> Entry:
     return Entry(
         name=f"torchvision/resnet{depth}",
         code="winnow.embeddings.backbone:Backbone",
         version="IMAGENET1K_V1",
         width=width,
+        gmacs=gmacs,
         licence="BSD-3-Clause",
         summary=f"ResNet-{depth}, trained on ImageNet with labels.",
         size=224,
@@ -76,6 +78,7 @@ def _resnet(depth: int, digits: str, width: int) -> Entry:
 def _timm(
     model: str,
     width: int,
+    gmacs: float,
     summary: str,
     *,
     licence: str = "Apache-2.0",
@@ -90,6 +93,7 @@ def _timm(
         code="winnow.embeddings.backbone:Backbone",
         version=model.partition(".")[2],
         width=width,
+        gmacs=gmacs,
         licence=licence,
         summary=summary,
         size=size,
@@ -135,38 +139,58 @@ _ROWS: Final = (
         licence="that of the dataset",
         summary="The vectors of the dataset, as they are.",
     ),
-    _resnet(18, "f37072fd", 512),
-    _resnet(34, "b627a593", 512),
-    _resnet(50, "0676ba61", 2048),
-    _resnet(101, "63fe2227", 2048),
+    _resnet(18, "f37072fd", 512, 1.8),
+    _resnet(34, "b627a593", 512, 3.7),
+    _resnet(50, "0676ba61", 2048, 4.1),
+    _resnet(101, "63fe2227", 2048, 7.8),
     # DINOv2 was trained at 518 pixels; at 224 its own evaluation brings the shorter side to 256 first.
-    _timm("vit_small_patch14_dinov2.lvd142m", 384, "DINOv2, small: no labels, good neighbours.", given_size=True),
-    _timm("vit_base_patch14_dinov2.lvd142m", 768, "DINOv2, base.", given_size=True),
-    _timm("vit_large_patch14_dinov2.lvd142m", 1024, "DINOv2, large.", given_size=True),
-    _timm("vit_small_patch16_dinov3.lvd1689m", 384, "DINOv3, small.", licence=_V3, size=256),
-    _timm("vit_base_patch16_dinov3.lvd1689m", 768, "DINOv3, base.", licence=_V3, size=256),
-    _timm("vit_large_patch16_dinov3.lvd1689m", 1024, "DINOv3, large.", licence=_V3, size=256),
-    _timm("convnext_tiny.dinov3_lvd1689m", 768, "ConvNeXt taught by DINOv3, tiny.", licence=_V3, shorter=224),
-    _timm("convnext_base.dinov3_lvd1689m", 1024, "ConvNeXt taught by DINOv3, base.", licence=_V3, shorter=224),
-    _timm("convnext_tiny.fb_in22k", 768, "ConvNeXt, tiny, trained on 22,000 classes of ImageNet."),
-    _timm("convnext_base.fb_in22k", 1024, "ConvNeXt, base, trained on 22,000 classes of ImageNet."),
+    _timm("vit_small_patch14_dinov2.lvd142m", 384, 6.1, "DINOv2, small: no labels, good neighbours.", given_size=True),
+    _timm("vit_base_patch14_dinov2.lvd142m", 768, 23.2, "DINOv2, base.", given_size=True),
+    _timm("vit_large_patch14_dinov2.lvd142m", 1024, 81.0, "DINOv2, large.", given_size=True),
+    _timm("vit_small_patch16_dinov3.lvd1689m", 384, 6.2, "DINOv3, small.", licence=_V3, size=256),
+    _timm("vit_base_patch16_dinov3.lvd1689m", 768, 23.6, "DINOv3, base.", licence=_V3, size=256),
+    _timm("vit_large_patch16_dinov3.lvd1689m", 1024, 82.4, "DINOv3, large.", licence=_V3, size=256),
+    _timm("convnext_tiny.dinov3_lvd1689m", 768, 4.5, "ConvNeXt taught by DINOv3, tiny.", licence=_V3, shorter=224),
+    _timm("convnext_base.dinov3_lvd1689m", 1024, 15.4, "ConvNeXt taught by DINOv3, base.", licence=_V3, shorter=224),
+    _timm("convnext_tiny.fb_in22k", 768, 4.5, "ConvNeXt, tiny, trained on 22,000 classes of ImageNet."),
+    _timm("convnext_base.fb_in22k", 1024, 15.4, "ConvNeXt, base, trained on 22,000 classes of ImageNet."),
     _timm(
-        "vit_base_patch32_clip_224.openai", 512, "CLIP's image tower, B/32.", shorter=248, colours=_CLIP, projected=True
+        "vit_base_patch32_clip_224.openai",
+        512,
+        4.4,
+        "CLIP's image tower, B/32.",
+        shorter=248,
+        colours=_CLIP,
+        projected=True,
     ),
     _timm(
-        "vit_base_patch16_clip_224.openai", 512, "CLIP's image tower, B/16.", shorter=248, colours=_CLIP, projected=True
+        "vit_base_patch16_clip_224.openai",
+        512,
+        17.6,
+        "CLIP's image tower, B/16.",
+        shorter=248,
+        colours=_CLIP,
+        projected=True,
     ),
     _timm(
         "vit_large_patch14_clip_224.openai",
         768,
+        81.0,
         "CLIP's image tower, L/14.",
         shorter=224,
         colours=_CLIP,
         projected=True,
     ),
-    _timm("vit_base_patch16_siglip_224.v2_webli", 768, "SigLIP 2's image tower, B/16.", shorter=248, colours=_HALF),
     _timm(
-        "vit_so400m_patch14_siglip_224.v2_webli", 1152, "SigLIP 2's image tower, So400m.", shorter=248, colours=_HALF
+        "vit_base_patch16_siglip_224.v2_webli", 768, 17.7, "SigLIP 2's image tower, B/16.", shorter=248, colours=_HALF
+    ),
+    _timm(
+        "vit_so400m_patch14_siglip_224.v2_webli",
+        1152,
+        110.2,
+        "SigLIP 2's image tower, So400m.",
+        shorter=248,
+        colours=_HALF,
     ),
 )
 

@@ -42,7 +42,8 @@ def run(
     timings: dict[str, float] = {}
     with _timed(timings, "embedding"):
         embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
-        vectors, head = headed(spec.encoder, embedded.vectors, report)
+        done, skipped = len(embedded.vectors), len(embedded.failures)
+        vectors, head = headed(spec.encoder, embedded.vectors, lambda: report("embedding", done, done, skipped))
         embedded = replace(embedded, vectors=vectors)
         if spec.selection.metric == "cosine":
             embedded = without_zeros(embedded, len(listing) + len(listing.failures), spec.on_error)

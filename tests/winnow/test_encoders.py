@@ -47,13 +47,14 @@ def test_timm_says_the_same_and_builds_a_network_of_that_width(name):
     if find_spec("timm") is None:
         pytest.skip("timm is not installed (the extra `timm`)")
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from winnow.embeddings import backbone
 
     entry = ENCODERS[name]
-    with torch.device("meta"):
-        network = backbone._built(entry)
-        assert network(torch.zeros(1, 3, entry.size, entry.size)).shape == (1, entry.width)
+    with torch.device("meta"), FlopCounterMode(display=False) as counted:
+        assert backbone._built(entry)(torch.zeros(1, 3, entry.size, entry.size)).shape == (1, entry.width)
+    assert entry.gmacs == round(counted.get_total_flops() / 2e9, 1)
     import timm
 
     theirs = timm.models.get_pretrained_cfg(name.removeprefix("timm/"))

@@ -6,14 +6,14 @@ worker tells it to.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.errors import InvalidVectors
-from winnow.results import Head, Report, Vectors, silent
+from winnow.results import Head, Vectors
 from winnow.spec import EncoderSpec
 
 _BLOCK: Final = 1024  # rows, or columns, at a time
@@ -23,9 +23,14 @@ _MOST_WIDE_ROWS: Final = 4096  # ... and the products of so many rows take its p
 _NOTHING: Final = 1e-12  # of the largest variance: less is rounding, and has no direction
 
 Doubles = NDArray[np.float64]
+Alive = Callable[[], None]  # called between blocks; may raise JobCancelled
 
 
-def headed(asked: EncoderSpec, vectors: Vectors, report: Report = silent) -> tuple[Vectors, Head | None]:
+def _quietly() -> None:
+    """An `Alive` for callers that do not watch."""
+
+
+def headed(asked: EncoderSpec, vectors: Vectors, alive: Alive = _quietly) -> tuple[Vectors, Head | None]:
     """The vectors a job selects by, and the head they went through, where there is one."""
     width = vectors.shape[1]
     kind, dimension = asked.wanted(width)
@@ -33,17 +38,17 @@ def headed(asked: EncoderSpec, vectors: Vectors, report: Report = silent) -> tup
         raise InvalidVectors(f"the vectors are {width} wide; a dimension of {dimension} cannot be had of them")
     head = None
     if kind != "none":
-        head = fit(vectors, kind, dimension)
-        vectors = apply(head, vectors, report)
+        head = fit(vectors, kind, dimension, alive)
+        vectors = apply(head, vectors, alive)
     return (_normalized(vectors) if asked.normalize else vectors), head
 
 
-def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int) -> Head:
+def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int, alive: Alive = _quietly) -> Head:
     """Directions that do not exist, where samples are few or alike, become columns of zeros."""
     at = _evenly(vectors)
     mean = _sum(vectors, at) / len(at)
     few = len(at) < len(mean)
-    values, directions = _by_products(vectors[at], mean) if few else _by_covariance(vectors, at, mean)
+    values, directions = _by_products(vectors[at], mean) if few else _by_covariance(vectors, at, mean, alive)
     total = float(values.sum())
     values, directions = values[:dimension], directions[:, :dimension]
     real = values > max(float(values.max(initial=0.0)), 0.0) * _NOTHING
@@ -56,13 +61,13 @@ def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int)
     return Head(kind, mean, np.ascontiguousarray(matrix), explained, len(at))
 
 
-def apply(head: Head, vectors: Vectors, report: Report = silent) -> Vectors:
+def apply(head: Head, vectors: Vectors, alive: Alive = _quietly) -> Vectors:
     """(n, d) to (n, k), a block at a time."""
     out = np.empty((len(vectors), head.matrix.shape[1]), np.float32)
     for begin in range(0, len(vectors), _BLOCK):
         block = vectors[begin : begin + _BLOCK]
         out[begin : begin + _BLOCK] = (block.astype(np.float64) - head.mean) @ head.matrix
-        report("embedding", begin + len(block), len(vectors))
+        alive()
     return out
 
 
@@ -104,12 +109,13 @@ def _sum(vectors: Vectors, at: NDArray[np.int64]) -> Doubles:
     return total
 
 
-def _by_covariance(vectors: Vectors, at: NDArray[np.int64], mean: Doubles) -> tuple[Doubles, Doubles]:
+def _by_covariance(vectors: Vectors, at: NDArray[np.int64], mean: Doubles, alive: Alive) -> tuple[Doubles, Doubles]:
     """Variances, largest first, and their directions as columns."""
     covariance = np.zeros((len(mean), len(mean)))
     for begin in range(0, len(at), _BLOCK):
         block = vectors[at[begin : begin + _BLOCK]] - mean
         covariance += block.T @ block
+        alive()
     values, directions = np.linalg.eigh(covariance / len(at))
     return np.maximum(values[::-1], 0.0), directions[:, ::-1]
 

@@ -172,6 +172,20 @@ def test_no_weight_is_ever_left_to_chance(entry, tmp_path):
         _ = encoder(entry, tmp_path).version
 
 
+def test_counters_that_old_files_lack_are_no_weights(tmp_path):
+    tensors = {name: held for name, held in seeded_weights.seeded(RESNET).items() if "num_batches" not in name}
+    network = backbone._with(RESNET, backbone._built(RESNET), tensors)
+    assert torch.equal(network.conv1.weight, tensors["conv1.weight"])
+
+
+def test_a_transformer_made_for_larger_pictures_looks_at_smaller_ones(tmp_path):
+    entry = SMALL["timm/test_vit.r160_in1k"]
+    seeded_weights.write(tmp_path, dataclasses.replace(entry, size=160))
+    rows = encoder(entry, tmp_path).embed(pictures(entry, 3))
+    assert rows.shape == (3, 64)
+    assert np.isfinite(rows).all()
+
+
 def test_what_torchvision_left_in_its_cache_is_used_if_its_name_tells_the_truth(tmp_path):
     tensors = seeded_weights.seeded(RESNET)
     packed = io.BytesIO()
