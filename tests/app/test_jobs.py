@@ -204,6 +204,27 @@ def test_an_encoder_says_what_it_sees_and_whether_its_weights_are_here(api, monk
     assert said("winnow-64")["weights_present"] is True
 
 
+@pytest.mark.parametrize(
+    ("encoder", "pointer"),
+    [
+        ({"name": "winnow-64", "dimension": 65}, "/encoder"),
+        ({"name": "torchvision/resnet18", "dimension": 4}, "/encoder/dimension"),
+        ({"name": "torchvision/resnet18", "head": "none", "dimension": 64}, "/encoder"),
+        ({"name": "torchvision/resnet18", "head": "umap"}, "/encoder/head"),
+        ({"name": "resnet18"}, "/encoder/name"),
+        ({"name": "winnow-64", "normalize": 1}, "/encoder/normalize"),
+    ],
+)
+def test_an_encoder_that_cannot_be_had_so_is_pointed_at(api, root, encoder, pointer):
+    body = {
+        "dataset": {"source": {"type": "folder", "path": str(root)}},
+        "selection": {"method": "random", "target": {"count": 3}},
+        "encoder": encoder,
+    }
+    refused = api.http.post("/v1/jobs", json=body)
+    assert (refused.status_code, [error["pointer"] for error in refused.json()["errors"]]) == (422, [pointer])
+
+
 def test_the_numbers_an_operator_needs_are_there(api, root):
     api.submit(root)
     text = api.http.get("/metrics").text

@@ -1,6 +1,7 @@
 """Jobs with the encoders of others: with weights an answer of 64 numbers and its head, without them a word about it."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -105,3 +106,14 @@ def test_the_command_line_lists_encoders_and_says_whose_weights_are_missing(weig
     )
     assert refused.returncode != 0
     assert "no such encoder" in " ".join(refused.stderr.split())
+
+
+def test_the_command_line_filters_with_another_encoder_and_fewer_numbers(make_pictures, tmp_path):
+    pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "out"
+    winnow = str(Path(sys.executable).with_name("winnow"))
+    asked = ["--encoder", "descriptor-64", "--dimension", "16", "--count", "6", "--out", str(out)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
+    subprocess.run([winnow, "filter", str(pictures), *asked], env=environment, capture_output=True, check=True)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["versions"]["encoder"] == "descriptor-64/1"
+    assert (manifest["head"]["components"], manifest["head"]["of"]) == (16, 64)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ class Forward:
         filled = np.zeros((self.batch, self.side, self.side, 3), np.uint8)
         filled[: len(pictures)] = pictures
         there = self.as_input(torch.from_numpy(filled).to(self.device))
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with _repeatable(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             answer = self.network(there)
         rows: Vectors = answer[: len(pictures)].float().cpu().numpy()
         return rows
@@ -79,6 +80,14 @@ class Forward:
         self.batch //= 2
         logger.warning("out of memory on %s; %d pictures at a time from now on", self.device, self.batch)
         torch.cuda.empty_cache()
+
+
+def _repeatable() -> AbstractContextManager[None]:
+    """On CUDA: no algorithm chosen by a race, and float32 is not quietly rounded to ten bits."""
+    strict: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return strict
 
 
 def in_colours(mean: Sequence[float], std: Sequence[float]) -> Callable[[torch.Tensor], torch.Tensor]:

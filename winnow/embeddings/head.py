@@ -17,10 +17,11 @@ from winnow.results import Head, Vectors
 from winnow.spec import EncoderSpec
 
 _BLOCK: Final = 1024  # rows, or columns, at a time
-_MOST_ROWS: Final = 100_000  # to fit on; more change nothing that shows
+_MOST_ROWS: Final = 100_000  # to fit on: what bounds the time
 _WIDE: Final = 4096  # numbers a row, beyond which a covariance is too large ...
 _MOST_WIDE_ROWS: Final = 4096  # ... and the products of so many rows take its place
-_NOTHING: Final = 1e-12  # of the largest variance: less is rounding, and has no direction
+_NOTHING: Final = 1e-12  # of the largest variance: less has no direction worth the name ...
+_ROUNDING: Final = 1e-20  # ... nor has less than this share of the mean's square, which float32 cannot even express
 
 Doubles = NDArray[np.float64]
 Alive = Callable[[], None]  # called between blocks; may raise JobCancelled
@@ -47,18 +48,19 @@ def fit(vectors: Vectors, kind: Literal["pca", "pca-whitening"], dimension: int,
     """Directions that do not exist, where samples are few or alike, become columns of zeros."""
     at = _evenly(vectors)
     mean = _sum(vectors, at) / len(at)
-    few = len(at) < len(mean)
-    values, directions = _by_products(vectors[at], mean) if few else _by_covariance(vectors, at, mean, alive)
+    if len(at) < len(mean):
+        values, directions = _by_products(vectors[at], mean, dimension)
+    else:
+        values, directions = _by_covariance(vectors, at, mean, alive)
     total = float(values.sum())
-    values, directions = values[:dimension], directions[:, :dimension]
-    real = values > max(float(values.max(initial=0.0)), 0.0) * _NOTHING
-    matrix = np.zeros((len(mean), dimension))
-    matrix[:, : len(values)][:, real] = _turned(directions[:, real])
+    values = values[:dimension]
+    real = int((values > max(float(values.max()) * _NOTHING, float(mean @ mean) * _ROUNDING)).sum())
+    matrix, explained = np.zeros((len(mean), dimension)), np.zeros(dimension)
+    matrix[:, :real] = _turned(directions[:, :real])
     if kind == "pca-whitening":
-        matrix[:, : len(values)][:, real] /= np.sqrt(values[real])
-    explained = np.zeros(dimension)
-    explained[: len(values)] = np.where(real, values, 0.0) / (total or 1.0)
-    return Head(kind, mean, np.ascontiguousarray(matrix), explained, len(at))
+        matrix[:, :real] /= np.sqrt(values[:real])
+    explained[:real] = values[:real] / (total or 1.0)
+    return Head(kind, mean, matrix, explained, len(at))
 
 
 def apply(head: Head, vectors: Vectors, alive: Alive = _quietly) -> Vectors:
@@ -120,14 +122,17 @@ def _by_covariance(vectors: Vectors, at: NDArray[np.int64], mean: Doubles, alive
     return np.maximum(values[::-1], 0.0), directions[:, ::-1]
 
 
-def _by_products(rows: Vectors, mean: Doubles) -> tuple[Doubles, Doubles]:
-    """The same from the rows' products with each other: less, where they are fewer than the numbers in each."""
+def _by_products(rows: Vectors, mean: Doubles, dimension: int) -> tuple[Doubles, Doubles]:
+    """The same from the rows' products with each other: less, where they are fewer than the numbers in each.
+
+    Of directions, only as many as are wanted.
+    """
     products = np.zeros((len(rows), len(rows)))
     for block in _columns(rows, mean):
         products += block @ block.T
     values, weights = np.linalg.eigh(products / len(rows))
-    values, weights = np.maximum(values[::-1], 0.0), weights[:, ::-1]
-    lengths = np.sqrt(np.where(values > 0, values, 1.0) * len(rows))
+    values, weights = np.maximum(values[::-1], 0.0), weights[:, ::-1][:, :dimension]
+    lengths = np.sqrt(np.where(values > 0, values, 1.0) * len(rows))[:dimension]
     return values, np.concatenate([block.T @ weights for block in _columns(rows, mean)]) / lengths
 
 
