@@ -3,21 +3,28 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from winnow.spec import SelectionSpec
+from winnow.encoders import ENCODERS
+from winnow.spec import EncoderSpec, SelectionSpec
 
 # Seconds an item, measured on two small cores.
 _SECONDS_EACH: Final = {"reading": 2e-4, "embedding": 1.5e-3, "inspecting": 1e-4, "writing": 5e-5}
+_SECONDS_A_GMAC: Final = 1e-2  # of a backbone
 _SECONDS_A_PAIR: Final = 2e-8  # one distance of 64 numbers
 _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 # Bytes an item held at once: names and ids, then a vector, then the explanations.
 _BYTES_EACH: Final = {"reading": 400, "embedding": 700, "selecting": 800, "inspecting": 1500, "writing": 2000}
 
 
-def stages_of(selection: SelectionSpec, counts: Mapping[str, Any], source_type: str) -> list[dict[str, Any]]:
+def stages_of(
+    selection: SelectionSpec, counts: Mapping[str, Any], source_type: str, encoder: EncoderSpec | None
+) -> list[dict[str, Any]]:
     """Seconds and peak memory of each stage for a dataset of known size, and how many samples it would keep."""
     n = int(counts["items"])
+    network = ENCODERS[(encoder or EncoderSpec()).name]
+    held = _BYTES_EACH | {"embedding": _BYTES_EACH["embedding"] + 4 * max(0, network.width - network.dimension)}
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
     seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
+    seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC
     if source_type == "vectors":
         seconds["embedding"] = 0.0
     return [
@@ -26,7 +33,7 @@ def stages_of(selection: SelectionSpec, counts: Mapping[str, Any], source_type: 
             "estimated_seconds": round(seconds[name], 2),
             "peak_memory_bytes": _BASE_BYTES + n * each,
         }
-        for name, each in _BYTES_EACH.items()
+        for name, each in held.items()
     ]
 
 

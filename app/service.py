@@ -126,7 +126,7 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
-    stages = stages_of(request.selection, counts, source_type) if counts is not None else None
+    stages = stages_of(request.selection, counts, source_type, request.encoder) if counts is not None else None
     detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
     return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
 
@@ -283,7 +283,9 @@ def _check_kind(request: JobRequest, source_type: str) -> None:
     """Vectors are given, not made, and have no file to copy; pictures need an encoder that makes them."""
     has_vectors, encoder = source_type == "vectors", request.encoder.name if request.encoder else None
     if encoder is not None and (encoder == "given") != has_vectors:
-        holds = "vectors: leave the encoder out" if has_vectors else "pictures: name an encoder that reads them"
+        holds = (
+            "vectors: name the encoder `given`, or none" if has_vectors else "pictures: name an encoder that reads them"
+        )
         fields = (("/encoder/name", "does not fit the dataset"),)
         raise InvalidRequest(f"the dataset holds {holds}", fields=fields)
     if has_vectors and request.output is not None:

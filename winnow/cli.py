@@ -11,25 +11,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from winnow_client import ApiError, Client
 
 from kernels import effective_threads
+from winnow.embeddings.base import Runtime
+from winnow.encoders import ENCODERS, OUT
 from winnow.errors import WinnowError
 from winnow.samples import render_sample_dataset
 from winnow.serve import alone, embedded
 from winnow.settings import Settings
+from winnow.spec import EncoderSpec
 from winnow.store import keys as key_store
 from winnow.store import migrate as migrations
 from winnow.store.db import Database
+from winnow.weights import missing_modules, present
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The samples worth labelling, in order of worth.")
 jobs = typer.Typer(no_args_is_help=True, help="Look at and end jobs.")
 keys = typer.Typer(no_args_is_help=True, help="Make and end API keys.")
+encoders = typer.Typer(no_args_is_help=True, help="See which encoders there are, and bring their weights.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
+app.add_typer(encoders, name="encoders")
 
 console = Console()
 
@@ -99,6 +106,8 @@ def filter_(
     min_distance: float | None = None,
     metric: str = "l2",
     seed: int = 0,
+    encoder: Annotated[str | None, typer.Option(help="What makes vectors of pictures; `winnow encoders list`.")] = None,
+    dimension: Annotated[int | None, typer.Option(help="Numbers a sample ends in.")] = None,
     copy: Annotated[bool, typer.Option(help="Also copy the selected files to OUT/selected.")] = False,
     url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
     api_key: ApiKey = None,
@@ -107,6 +116,9 @@ def filter_(
     given = {"fraction": fraction, "count": count, "radius": radius, "min_distance": min_distance}
     target = {name: value for name, value in given.items() if value is not None}
     job: dict[str, Any] = {"selection": {"method": method, "metric": metric, "target": target}, "seed": seed}
+    if encoder or dimension:
+        own = "given" if path.name.lower().endswith(_VECTORS) else "winnow-64"
+        job["encoder"] = {"name": encoder or own} | ({"dimension": dimension} if dimension else {})
     for name in _LIST_FILES:
         if (out / name).exists():
             raise FileExistsError(f"{out / name} exists; choose another --out")
@@ -129,7 +141,9 @@ def report(
     """Say what an encoder's vectors are worth on pictures that somebody has labelled."""
     from winnow.embeddings.report import report_on  # noqa: PLC0415 - brings what only this needs
 
-    found = report_on(folder, labels or folder / "labels.csv", encoder, processes=effective_threads())
+    found = report_on(
+        folder, labels or folder / "labels.csv", encoder, processes=effective_threads(), runtime=Runtime.of(_settings())
+    )
     table = Table("what", "value", "within")
     shares = {"10-NN accuracy": found.knn_accuracy, "linear probe accuracy": found.probe_accuracy}
     shares |= {f"  on {budget} labels": share for budget, share in found.low_shot.items()}
@@ -138,6 +152,73 @@ def report(
     for name, share in shares.items():
         table.add_row(name, f"{share.value:.3f}", f"{share.within:.3f}")
     console.print(table)
+
+
+@app.command()
+def evaluate(
+    encoder: str,
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Holds val/CLASS/*, maybe train/.")],
+    dimension: Annotated[int, typer.Option(min=8, max=2048, help="Numbers a picture ends in.")] = OUT,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Pictures of a class to learn from; else all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws, where something is drawn.")] = 3,
+    cache: Annotated[Path | None, typer.Option(help="Keeps vectors, so that a second run computes none.")] = None,
+) -> None:
+    """A linear classifier on an encoder's vectors: Acc@1 and Acc@5 on a folder laid out as ILSVRC2012."""
+    from winnow.embeddings import evaluate as protocol  # noqa: PLC0415 - brings what only this needs
+
+    try:
+        asked = EncoderSpec(name=encoder, dimension=dimension)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(said["msg"] for said in error.errors())) from error
+    found = protocol.evaluate(
+        folder,
+        asked,
+        per_class=per_class,
+        seeds=seeds,
+        cache=cache,
+        processes=effective_threads(),
+        runtime=Runtime.of(_settings()),
+    )
+    table = Table("what", "value", "95 % interval", "spread over seeds")
+    for name, share in (("Acc@1", found.top1), ("Acc@5", found.top5)):
+        table.add_row(name, f"{share.value:.4f}", f"{share.low:.4f} to {share.high:.4f}", f"{share.spread:.4f}")
+    console.print(table)
+    console.print(
+        f"{encoder}/{found.version}, {found.dimension} numbers; {found.classes} classes; learned from {found.learned} "
+        f"pictures, measured on {found.measured}; seeds {', '.join(map(str, found.seeds))}; {found.unusable} unusable",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@encoders.command("list")
+def list_encoders() -> None:
+    """Every encoder, and what of it is on this machine."""
+    table = Table("encoder", "numbers", "licence", "software", "weights")
+    folder = _settings().weights_dir
+    for entry in ENCODERS.values():
+        software = "missing" if missing_modules(entry) else "installed"
+        at_hand = "missing" if entry.weights and not present(entry, folder) else "present" if entry.weights else "-"
+        table.add_row(entry.name, str(entry.width or "any"), entry.licence, software, at_hand)
+    console.print(table)
+
+
+@encoders.command()
+def fetch(
+    name: str,
+    weights_dir: Annotated[Path | None, typer.Option(help="Where to; else WINNOW_WEIGHTS_DIR.")] = None,
+) -> None:
+    """Download an encoder's weights, check them, and write safetensors with its sha256 beside it."""
+    entry, folder = ENCODERS.get(name), weights_dir or _settings().weights_dir
+    if entry is None:
+        raise typer.BadParameter(f"no such encoder; there are {', '.join(ENCODERS)}")
+    if folder is None:
+        raise typer.BadParameter("say where to with --weights-dir, or set WINNOW_WEIGHTS_DIR")
+    if missing := missing_modules(entry):
+        raise typer.BadParameter(f"{', '.join(missing)} is missing; install winnow[{entry.extra}]")
+    from winnow.embeddings.fetch import fetch as fetched  # noqa: PLC0415 - brings torch
+
+    console.print(f"{fetched(entry, folder)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from winnow.datasets.snapshot import fingerprint
 from winnow.embeddings import Encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import examples, extract, without_zeros
+from winnow.embeddings.head import headed
 from winnow.errors import DatasetEmpty
 from winnow.insights import inspect
 from winnow.results import Embedded, Listing, Outcome, Report, Selection
@@ -44,6 +45,9 @@ def run(
     timings: dict[str, float] = {}
     with _timed(timings, "embedding"):
         embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
+        done, skipped = len(embedded.vectors), len(embedded.failures)
+        vectors, head = headed(spec.encoder, embedded.vectors, lambda: report("embedding", done, done, skipped))
+        embedded = replace(embedded, vectors=vectors)
         if spec.selection.metric == "cosine":
             embedded = without_zeros(embedded, len(listing) + len(listing.failures), spec.on_error)
     with _timed(timings, "selecting"):
@@ -62,6 +66,7 @@ def run(
         digests=digests(spec, listing, embedded, selection, encoder.version),
         versions={"winnow": winnow.__version__, "encoder": f"{encoder.name}/{encoder.version}"},
         timings_s=timings,
+        head=head,
     )
 
 

@@ -71,7 +71,7 @@ def measure(
     neighbours = _neighbours(rows)
     return Quality(
         knn_accuracy=_knn(rows, classes, tests),
-        probe_accuracy=_share(_probe(rows, classes, ~tests, 0).predict(rows[tests]) == classes[tests]),
+        probe_accuracy=_share(probe(rows, classes, ~tests, 0).predict(rows[tests]) == classes[tests]),
         low_shot={budget: _few(rows, classes, tests, budget) for budget in _BUDGETS if budget < (~tests).sum()},
         intra_class_edges=_share((classes[neighbours] == classes[:, None]).mean(axis=1)),
         twin_recall=_share(_nearest(rows, (twins[1] - mean) / spread) == np.asarray(twins[0])) if twins else None,
@@ -135,7 +135,7 @@ def _knn(rows: Vectors, classes: Labels, tests: NDArray[np.bool_]) -> Figure:
     return _share(votes.argmax(axis=1) == classes[tests])
 
 
-def _probe(rows: Vectors, classes: Labels, known: NDArray[np.bool_], seed: int) -> LogisticRegression:
+def probe(rows: Vectors, classes: Labels, known: NDArray[np.bool_], seed: int) -> LogisticRegression:
     """Fitted on the known rows, with the strength that does best on a fifth of them."""
     at = np.random.default_rng(seed).permutation(np.flatnonzero(known))
     held, rest = at[: len(at) // 5], at[len(at) // 5 :]

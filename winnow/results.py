@@ -71,6 +71,17 @@ class Embedded:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What made an encoder's vectors shorter: `(row - mean) @ matrix`."""
+
+    kind: str  # pca, pca-whitening
+    mean: NDArray[np.float64]  # (d,)
+    matrix: NDArray[np.float64]  # (d, k) directions as columns; zeros where there was no variance left
+    explained: NDArray[np.float64]  # (k,) share of the variance each stands for
+    rows: int  # samples it was fitted on
+
+
+@dataclass(frozen=True)
 class Proof:
     """Why no selection of as many samples could leave all others nearer than `lower_bound` to a kept one.
 
@@ -120,6 +131,7 @@ class Outcome:
     digests: dict[str, str]  # input, embedding, selection -> 'sha256:<hex>'
     versions: dict[str, str]
     timings_s: dict[str, float]
+    head: Head | None = None  # that made the vectors shorter, where one did
 
 
 class Report(Protocol):

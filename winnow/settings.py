@@ -1,7 +1,7 @@
 """Every setting, read once at process start from `WINNOW_*`, frozen, and passed down; units in the names."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     slots: int = Field(1, ge=1)  # jobs at a time in one worker process
     threads: int = Field(0, ge=0)  # 0: what the machine and its cgroup give
     decoders: int = Field(0, ge=0)  # decode processes; 0: one per thread
+
+    # what encoders may use
+    weights_dir: Path | None = None  # safetensors that do not ship; `winnow encoders fetch` writes them
+    allow_downloads: bool = False  # True: a job may fetch what is missing there
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of backbones; auto: bfloat16 where it is native
 
     log_level: str = "INFO"
 

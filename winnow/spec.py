@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from winnow.encoders import ENCODERS, OUT
 
 SPEC_VERSION: Final = 1
 
@@ -82,10 +84,57 @@ class DatasetSpec(Spec):
 # --- jobs ------------------------------------------------------------------------------------------
 
 
+def _in_the_table(name: str) -> str:
+    if name not in ENCODERS:
+        raise ValueError(f"no such encoder; there are {', '.join(ENCODERS)}")
+    return name
+
+
+EncoderName = Annotated[str, AfterValidator(_in_the_table), Field(json_schema_extra={"enum": [*ENCODERS]})]
+
+
 class EncoderSpec(Spec):
     """`winnow-64` knows what pictures show, `descriptor-64` how they look; datasets of vectors always use `given`."""
 
-    name: Literal["winnow-64", "descriptor-64", "given"] = "winnow-64"
+    name: EncoderName = "winnow-64"
+    # How many numbers a sample ends in; null: 64, or as many as the encoder gives where that is fewer, or `given`.
+    dimension: int | None = Field(None, ge=8, le=2048)
+    # What makes them fewer: principal components, fitted on the dataset's own samples. auto: pca, where there are more.
+    head: Literal["auto", "none", "pca", "pca-whitening"] = "auto"
+    normalize: bool = False  # every vector brought to length 1 at the end
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "EncoderSpec":
+        width = ENCODERS[self.name].width
+        if self.dimension is not None and 0 < width < self.dimension:
+            raise ValueError(f"{self.name} gives {width} numbers; dimension cannot be more")
+        if self.head == "none" and self.dimension not in {None, width}:
+            raise ValueError("a dimension needs a head; leave head out, or ask for pca")
+        return self
+
+    def wanted(self, width: int) -> tuple[Literal["none", "pca", "pca-whitening"], int]:
+        """The head for vectors of this width, and how many numbers come out of it."""
+        given = ENCODERS[self.name].width == 0
+        if self.head == "none":
+            return "none", width
+        dimension = self.dimension or (width if given and self.head == "auto" else min(width, OUT))
+        if self.head != "auto":
+            return self.head, dimension
+        return ("none" if dimension == width else "pca"), dimension
+
+    def answer_fields(self) -> dict[str, Any]:
+        """What is asked for, said one way only: a default that is spelled out is still the default."""
+        width = ENCODERS[self.name].width
+        said: dict[str, Any] = {"name": self.name}
+        if width:
+            head, dimension = self.wanted(width)
+            plain = EncoderSpec(name=self.name).wanted(width)
+            said |= {} if (head, dimension) == plain else {"head": head, "dimension": dimension}
+        else:
+            said |= self.model_dump(mode="json", include={"dimension", "head"}, exclude_defaults=True)
+            if said.get("head") == "none":
+                del said["head"]  # as `auto` does where no dimension is asked for
+        return said | ({"normalize": True} if self.normalize else {})
 
 
 class Target(Spec):
@@ -199,4 +248,5 @@ class JobSpec(Spec):
 
     def answer_fields(self) -> dict[str, Any]:
         """The part of the spec the selection depends on: what its digest covers."""
-        return self.model_dump(mode="json", include={"encoder", "selection", "seed", "spec_version"})
+        fields = self.model_dump(mode="json", include={"selection", "seed", "spec_version"})
+        return fields | {"encoder": self.encoder.answer_fields()}

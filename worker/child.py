@@ -26,7 +26,7 @@ from winnow.datasets.allowed import allowed_path
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
-from winnow.embeddings import encoder_for
+from winnow.embeddings import Runtime, encoder_for
 from winnow.embeddings.cache import ShardCache
 from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
@@ -38,6 +38,7 @@ from worker import outputs
 from worker.failpoints import failpoint
 
 _REPORTS_PER_S = 5.0
+_DRIVER = Path("/proc/driver/nvidia")
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +144,8 @@ def _filter(
     spec = JobSpec.model_validate(task.spec, strict=False)
     threads = kernels.effective_threads(settings.threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
-    encoder = encoder_for(reader.kind, spec.encoder.name)
-    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size) as pool:
+    encoder = encoder_for(reader.kind, spec.encoder.name, Runtime.of(settings))
+    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size, crop=encoder.crop) as pool:
         cache = ShardCache(artifacts.cache)
         outcome = pipeline.run(
             spec,
@@ -155,6 +156,7 @@ def _filter(
             pool,
             report,
             n_threads=threads,
+            device=_device(settings.device),
             labels=_labels(task, artifacts, listing),
         )
     pictures = _pictures(reader, listing, settings.max_pixels)
@@ -166,6 +168,15 @@ def _filter(
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
     return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
+
+
+def _device(wish: str) -> str:
+    """Where a selection may run. Torch, which takes a second to load, is asked only where there is a driver."""
+    if wish == "cpu" or (wish == "auto" and not _DRIVER.exists()):
+        return "cpu"
+    from winnow.embeddings.device import chosen_device  # noqa: PLC0415 - torch
+
+    return str(chosen_device(wish))
 
 
 def _labels(task: Task, artifacts: Artifacts, listing: Listing) -> dict[str, tuple[str, str]] | None:

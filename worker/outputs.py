@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from winnow.datasets import snapshot
+from winnow.embeddings import head
 from winnow.exports import FORMATS, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
 from winnow.exports.formats import write_jsonl
 from winnow.pipeline import canonical_json
@@ -101,6 +102,8 @@ def _write_lists(out: _Folder, outcome: Outcome) -> None:
     out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed_rows(embedded, selection), file))
     out.put("quarantine.jsonl", _JSONL, lambda file: write_jsonl(quarantine_rows(embedded), file))
     out.put_bytes("certificate.json", _JSON, json.dumps(certificate(embedded, selection), indent=2).encode())
+    if outcome.head is not None:
+        out.put("head.npz", "application/octet-stream", partial(head.write, outcome.head))
     out.put("inputs.parquet", FORMATS["parquet"].media_type, partial(snapshot.write, outcome.listing))
 
 
@@ -150,6 +153,7 @@ def _manifest(outcome: Outcome, spec: JobSpec, files: Iterable[Mapping[str, Any]
         "digests": outcome.digests,
         "radius": float(outcome.selection.radius),
         "notes": outcome.selection.notes,
+        **({"head": head.facts(outcome.head)} if outcome.head is not None else {}),
         "versions": {
             **outcome.versions,
             "python": platform.python_version(),

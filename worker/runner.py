@@ -36,6 +36,8 @@ from worker.progress import LISTING_STAGES, STAGES, Progress
 
 _CANCEL_GRACE_S: Final = 0.7  # how long a child may take to come to a safe point
 _CHILD: Final = (sys.executable, "-m", "worker.child")
+# Spinning threads starve their neighbours; and linear algebra adds in another order on another number of threads.
+_SURROUNDINGS: Final = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
 
 T = TypeVar("T")
 
@@ -219,7 +221,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=os.environ | {"OMP_WAIT_POLICY": "passive"},  # spinning threads starve their neighbours
+            env=os.environ | _SURROUNDINGS,
         )
         self._hand_over(task)
         self._listener = threading.Thread(target=self._listen, daemon=True)

@@ -1,12 +1,14 @@
 """What may be asked for: methods, encoders, insights, generated from the spec."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, get_args
 
 from fastapi import APIRouter
 
 from app import examples
-from app.deps import Reader
+from app.deps import PartsDep, Reader
+from winnow.encoders import ENCODERS, Entry
 from winnow.spec import (
     AdjacencySelection,
     CoresetSelection,
@@ -16,6 +18,7 @@ from winnow.spec import (
     RandomSelection,
     Spec,
 )
+from winnow.weights import missing_modules, present
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=examples.REFUSALS)
 
@@ -23,27 +26,6 @@ _METHODS: Final[Mapping[str, type[Spec]]] = {
     "coreset": CoresetSelection,
     "adjacency": AdjacencySelection,
     "random": RandomSelection,
-}
-# A copy of what the encoders say of themselves, since importing them may load a whole framework; a test compares.
-_ENCODERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "winnow-64": {
-        "version": "1",
-        "dimension": 64,
-        "licence": "Apache-2.0",
-        "summary": "A small network that knows what pictures show; its weights ship with the package.",
-    },
-    "descriptor-64": {
-        "version": "1",
-        "dimension": 64,
-        "licence": "Apache-2.0",
-        "summary": "Colour layout and edge directions; no weights, no download; finds bursts and near-duplicates.",
-    },
-    "given": {
-        "version": "1",
-        "dimension": None,
-        "licence": "that of the dataset",
-        "summary": "The vectors of the dataset, as they are.",
-    },
 }
 _INSIGHTS: Final[Mapping[str, str]] = {
     "curve": "How far the farthest and the mean sample are from a kept one, for every budget.",
@@ -63,10 +45,13 @@ def list_methods(_: Reader) -> dict[str, Any]:
 
 
 @router.get("/encoders")
-def list_encoders(_: Reader) -> dict[str, Any]:
-    """Every encoder, with the JSON Schema of the `encoder` object."""
+def list_encoders(_: Reader, parts: PartsDep) -> dict[str, Any]:
+    """Every encoder, with the JSON Schema of the `encoder` object.
+
+    `installed` and `weights_present` are told from where the API runs; a worker on another machine may have others.
+    """
     schema = EncoderSpec.model_json_schema()
-    return {"items": [{"name": name, **facts, "schema": schema} for name, facts in _ENCODERS.items()]}
+    return {"items": [{**_encoder(entry, parts.settings.weights_dir), "schema": schema} for entry in ENCODERS.values()]}
 
 
 @router.get("/insights")
@@ -74,6 +59,30 @@ def list_insights(_: Reader) -> dict[str, Any]:
     """Every insight a job may be asked for, with the JSON Schema of the `insights` list."""
     schema = JobSpec.model_json_schema()["properties"]["insights"]
     return {"items": [{"name": name, "summary": _INSIGHTS[name], "schema": schema} for name in get_args(InsightName)]}
+
+
+def _encoder(entry: Entry, weights_dir: Path | None) -> dict[str, Any]:
+    published = entry.weights
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "dimension": entry.dimension or None,
+        "width": entry.width or None,
+        "licence": entry.licence,
+        "summary": entry.summary,
+        "preprocessing": _preprocessing(entry),
+        "weights": {"url": published.url, "sha256": published.sha256} if published else None,
+        "extra": entry.extra or None,
+        "installed": not missing_modules(entry),
+        "weights_present": published is None or present(entry, weights_dir),
+    }
+
+
+def _preprocessing(entry: Entry) -> dict[str, Any] | None:
+    if not entry.size:
+        return None
+    how = {"size": entry.size, "shorter": entry.shorter or None, "resample": entry.resample}
+    return how | ({"mean": entry.mean, "std": entry.std} if entry.weights else {})
 
 
 def _item(name: str, summary: str, model: type[Spec]) -> dict[str, Any]:

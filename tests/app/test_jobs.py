@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from app import files
+from winnow import weights
 from winnow.datasets import snapshot
-from winnow.embeddings import ENCODERS
+from winnow.encoders import ENCODERS
 from winnow.results import Listing
 from winnow.store import artifacts, datasets, jobs, keys
 from winnow.store.artifacts import Artifacts
@@ -175,6 +176,53 @@ def test_the_catalogue_names_what_can_be_asked_for(api):
     assert set(methods) == {"coreset", "adjacency", "random"}
     assert methods["coreset"]["schema"]["properties"]["target"]
     assert {item["name"] for item in api.http.get("/v1/encoders").json()["items"]} == set(ENCODERS)
+
+
+def test_an_encoder_says_what_it_sees_and_whether_its_weights_are_here(api, monkeypatch, tmp_path):
+    def said(name):
+        return next(item for item in api.http.get("/v1/encoders").json()["items"] if item["name"] == name)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    resnet = said("torchvision/resnet50")
+    assert (resnet["dimension"], resnet["width"], resnet["licence"]) == (64, 2048, "BSD-3-Clause")
+    assert resnet["preprocessing"] == {
+        "size": 224,
+        "shorter": 256,
+        "resample": "bilinear",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert resnet["weights"]["sha256"] == "0676ba61"
+    assert resnet["weights_present"] is False
+    file = tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert said("torchvision/resnet50")["weights_present"] is True
+    monkeypatch.setattr(weights, "find_spec", lambda _: None)
+    assert (said("torchvision/resnet50")["installed"], said("descriptor-64")["installed"]) == (False, True)
+    assert (said("given")["dimension"], said("given")["preprocessing"]) == (None, None)
+    assert said("winnow-64")["weights_present"] is True
+
+
+@pytest.mark.parametrize(
+    ("encoder", "pointer"),
+    [
+        ({"name": "winnow-64", "dimension": 65}, "/encoder"),
+        ({"name": "torchvision/resnet18", "dimension": 4}, "/encoder/dimension"),
+        ({"name": "torchvision/resnet18", "head": "none", "dimension": 64}, "/encoder"),
+        ({"name": "torchvision/resnet18", "head": "umap"}, "/encoder/head"),
+        ({"name": "resnet18"}, "/encoder/name"),
+        ({"name": "winnow-64", "normalize": 1}, "/encoder/normalize"),
+    ],
+)
+def test_an_encoder_that_cannot_be_had_so_is_pointed_at(api, root, encoder, pointer):
+    body = {
+        "dataset": {"source": {"type": "folder", "path": str(root)}},
+        "selection": {"method": "random", "target": {"count": 3}},
+        "encoder": encoder,
+    }
+    refused = api.http.post("/v1/jobs", json=body)
+    assert (refused.status_code, [error["pointer"] for error in refused.json()["errors"]]) == (422, [pointer])
 
 
 def test_the_numbers_an_operator_needs_are_there(api, root):

@@ -819,13 +819,13 @@ WICKED = """
 import os, sys
 from winnow.datasets import decoder_process
 honest = decoder_process.decode
-def decode(content, max_pixels, size):
+def decode(content, *how):
     if content == b"segfault": import ctypes; ctypes.string_at(0)
     if content == b"abort": os.abort()
     if content == b"memory": bytearray(3 << 30); raise SystemExit("the limit did not hold")
     if content == b"spin":
         while True: pass
-    return honest(content, max_pixels, size)
+    return honest(content, *how)
 decoder_process.decode = decode
 decoder_process.main()
 """

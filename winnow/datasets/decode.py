@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from winnow.encoders import Resample
 from winnow.errors import ItemError
 
 VERSION: Final = "1"  # rises when the same bytes give other pixels
@@ -30,6 +31,21 @@ _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _ALPHA: Final = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 
 
+_RESAMPLE: Final = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The square is cut from the middle, as if the shorter side had first been brought to `shorter` pixels."""
+
+    shorter: int
+    resample: Resample
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded sample."""
@@ -39,13 +55,16 @@ class Picture:
     height: int
 
 
-def decode(content: bytes, max_pixels: int, size: int) -> Picture:
-    """The first frame, upright, over white, squeezed to size x size. The header is judged before a pixel is decoded."""
+def decode(content: bytes, max_pixels: int, size: int, crop: Crop | None = None) -> Picture:
+    """The first frame, upright, over white, as size x size: squeezed, or the middle of it.
+
+    The header is judged before a pixel is decoded.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a warning of Pillow's is no answer; what it warns of is judged here
         try:
             with _opened(content) as image:
-                return _decoded(image, max_pixels, size)
+                return _decoded(image, max_pixels, size, crop)
         except ItemError:
             raise
         except Image.DecompressionBombError as error:
@@ -64,13 +83,14 @@ def _opened(content: bytes) -> Image.Image:
         raise ItemError("DECODE_FAILED" if damaged else "UNSUPPORTED_FORMAT") from error
 
 
-def _decoded(image: Image.Image, max_pixels: int, size: int) -> Picture:
+def _decoded(image: Image.Image, max_pixels: int, size: int, crop: Crop | None) -> Picture:
     width, height = image.size
     if width * height > max_pixels:
         raise ItemError("IMAGE_TOO_LARGE", f"{width}x{height}")
-    image.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at 1/2, 1/4, 1/8 for free; others take no notice
+    room = 2 * max(size, crop.shorter if crop else 0)
+    image.draft("RGB", (room, room))  # JPEG decodes at 1/2, 1/4, 1/8 for free; others take no notice
     orientation = _orientation(image)
-    small = _reduced(image, size)
+    small = _reduced(image, size, crop)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
     if orientation in _ON_ITS_SIDE:
@@ -87,15 +107,25 @@ def _orientation(image: Image.Image) -> int:
     return said if isinstance(said, int) else 1
 
 
-def _reduced(image: Image.Image, size: int) -> Image.Image:
+def _reduced(image: Image.Image, size: int, crop: Crop | None) -> Image.Image:
     """Any mode as a small RGB square: 16 bits scaled rather than cut off, transparency laid over white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image)))
     transparent = image.mode in _ALPHA or "transparency" in image.info
-    small = image.convert("RGBA" if transparent else "RGB").resize((size, size), Image.Resampling.BOX, reducing_gap=2.0)
+    small = _squared(image.convert("RGBA" if transparent else "RGB"), size, crop)
     if transparent:
         small = Image.alpha_composite(Image.new("RGBA", small.size, (255, 255, 255, 255)), small).convert("RGB")
     return small
+
+
+def _squared(image: Image.Image, size: int, crop: Crop | None) -> Image.Image:
+    """Only what is kept is resized: the other side of a picture may be of any length."""
+    if crop is None:
+        return image.resize((size, size), Image.Resampling.BOX, reducing_gap=2.0)
+    width, height = image.size
+    half = min(width, height) * size / crop.shorter / 2
+    middle = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
+    return image.resize((size, size), _RESAMPLE[crop.resample], box=middle, reducing_gap=3.0)
 
 
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from winnow.datasets.decode import Picture
-from winnow.datasets.decoder_process import ANSWER, REQUEST
+from winnow.datasets.decode import Crop, Picture
+from winnow.datasets.decoder_process import ANSWER, request
 from winnow.errors import ItemError
 
 ITEM_LIMIT_S: Final = 10.0
@@ -38,10 +38,11 @@ class DecoderPool:
         max_pixels: int,
         size: int,
         *,
+        crop: Crop | None = None,
         command: Sequence[str] = _COMMAND,
         item_limit_s: float = ITEM_LIMIT_S,
     ) -> None:
-        self._max_pixels, self._size, self._limit_s = max_pixels, size, item_limit_s
+        self._max_pixels, self._size, self._crop, self._limit_s = max_pixels, size, crop, item_limit_s
         # The threads start the processes and outlive them: a process is told to die with the thread that made it.
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoder")
         self._ahead = 4 * processes
@@ -74,7 +75,7 @@ class DecoderPool:
             refusal = ItemError("ITEM_CRASHED_DECODER")
             for _ in range(_STRIKES):
                 try:
-                    return process.ask(content, self._max_pixels, self._size, self._limit_s)
+                    return process.ask(content, self._max_pixels, self._size, self._crop, self._limit_s)
                 except TimeoutError:
                     refusal = ItemError("ITEM_TIMEOUT", f"more than {self._limit_s:g} s")
                 except (OSError, EOFError):
@@ -92,11 +93,11 @@ class _Process:
         self._command = command
         self._running: subprocess.Popen[bytes] | None = None
 
-    def ask(self, content: bytes, max_pixels: int, size: int, limit_s: float) -> Picture | ItemError:
+    def ask(self, content: bytes, max_pixels: int, size: int, crop: Crop | None, limit_s: float) -> Picture | ItemError:
         """TimeoutError where the answer does not come in time, OSError or EOFError where the process is gone."""
         requests, answers = self._pipes()
         deadline = time.monotonic() + limit_s
-        _write(requests, REQUEST.pack(len(content), max_pixels, size), deadline)
+        _write(requests, request(len(content), max_pixels, size, crop), deadline)
         _write(requests, content, deadline)
         kind, width, height, length = ANSWER.unpack(_read(answers, ANSWER.size, deadline))
         body = _read(answers, length, deadline)

@@ -1,37 +1,37 @@
-"""Samples become vectors: one table of encoders, a cache of finished shards, and the loop that fills it.
+"""Samples become vectors: the encoders of the table, a cache of finished shards, and the loop that fills it.
 
-Map: `base` what an encoder is, `descriptor`, `given` and `winnow_64` the encoders, `student` the network of the last,
-`cache` finished shards on disk, `extract` the loop, `training` where the shipped weights come from.
+Map: `base` what an encoder is; `descriptor`, `given`, `winnow_64` (its network: `student`) and `backbone` the encoders;
+`device` and `forward` where and how networks run; `fetch` brings weights; `torchvision_door` lets torchvision in beside
+a CPU torch; `cache` finished shards on disk, `extract` the loop, `head` fewer numbers fitted on a dataset; `report`
+and `evaluate` what vectors are worth; `training` where the shipped weights come from.
 """
 
-from functools import cache
+import functools
 from importlib import import_module
-from typing import Final
 
 from winnow.datasets.base import Kind
-from winnow.embeddings.base import Encoder
+from winnow.embeddings.base import Encoder, Runtime
+from winnow.encoders import ENCODERS
 from winnow.errors import WeightsMissing
+from winnow.weights import missing_modules
 
-__all__ = ["ENCODERS", "Encoder", "encoder_for", "get_encoder"]
+__all__ = ["ENCODERS", "Encoder", "Runtime", "encoder_for", "get_encoder"]
 
-# Where each is; a module is loaded when its encoder is first asked for, since one may bring a whole framework.
-ENCODERS: Final[dict[str, str]] = {
-    "winnow-64": "winnow.embeddings.winnow_64:Winnow64",
-    "descriptor-64": "winnow.embeddings.descriptor:Descriptor64",
-    "given": "winnow.embeddings.given:Given",
-}
+_ANYWHERE = Runtime()
 
 
-@cache
-def get_encoder(name: str) -> Encoder:
-    module, kind = ENCODERS[name].split(":")
-    try:
-        encoder: Encoder = getattr(import_module(module), kind)()
-    except ModuleNotFoundError as error:
-        raise WeightsMissing(f"{name} needs {error.name}; install winnow[torch], or ask for descriptor-64") from error
+@functools.cache
+def get_encoder(name: str, runtime: Runtime = _ANYWHERE) -> Encoder:
+    """A module is loaded when its encoder is first asked for, since one may bring a whole framework."""
+    entry = ENCODERS[name]
+    if missing := missing_modules(entry):
+        wanted = f"{name} needs {', '.join(missing)}; install winnow[{entry.extra}], or ask for descriptor-64"
+        raise WeightsMissing(wanted)
+    module, kind = entry.code.split(":")
+    encoder: Encoder = getattr(import_module(module), kind)(entry, runtime)
     return encoder
 
 
-def encoder_for(kind: Kind, name: str) -> Encoder:
+def encoder_for(kind: Kind, name: str, runtime: Runtime = _ANYWHERE) -> Encoder:
     """The encoder a dataset is really read with: one of vectors brings its own, whatever the job names."""
-    return get_encoder("given" if kind == "vectors" else name)
+    return get_encoder("given" if kind == "vectors" else name, runtime)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.embeddings.base import OfTheTable
 from winnow.results import Vectors
 
 _SIZE: Final = 64  # pixels a side
@@ -41,14 +42,7 @@ _BORDERS: Final = [
 ]
 
 
-class Descriptor64:
-    name = "descriptor-64"
-    version = "1"
-    dimension = 64
-    size = _SIZE
-    licence = "Apache-2.0"
-    summary = "Colour layout and edge directions; no weights, no download; finds bursts and near-duplicates."
-
+class Descriptor64(OfTheTable):
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors:
         if not pictures:
             return np.empty((0, self.dimension), np.float32)

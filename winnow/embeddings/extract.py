@@ -143,9 +143,13 @@ class _Extraction:
 
     def run(self, first: Rows) -> _Columns:
         total = len(first)
-        shards = [self._shard(first[begin : begin + SHARD], total) for begin in range(0, total, SHARD)]
-        whole = np.concatenate([np.zeros(0, self._row_type), *shards])
-        return _Columns(whole["vector"], whole["shape"], _texts(whole["code"]), _texts(whole["detail"]))
+        vectors = self.cache.room(total, self.encoder.dimension)
+        said = np.zeros(total, self._row_type[["shape", "code", "detail"]])
+        for begin in range(0, total, SHARD):
+            shard = self._shard(first[begin : begin + SHARD], total)
+            vectors[begin : begin + SHARD] = shard["vector"]
+            said[begin : begin + SHARD] = shard[["shape", "code", "detail"]]
+        return _Columns(vectors, said["shape"], _texts(said["code"]), _texts(said["detail"]))
 
     @property
     def _row_type(self) -> np.dtype[Any]:
@@ -229,11 +233,23 @@ def _collected(listing: Listing, first: Rows, found: _Columns, judge: Callable[[
         ids=np.ascontiguousarray(listing.ids[kept]),
         paths=[listing.paths[position] for position in kept],
         sizes=listing.sizes[kept],
-        vectors=np.ascontiguousarray(found.vectors if good.all() else found.vectors[good], np.float32),
+        vectors=np.ascontiguousarray(found.vectors if good.all() else _moved_up(found.vectors, good), np.float32),
         shapes=np.ascontiguousarray(found.shapes[good]),
         failures=failures,
         duplicates=duplicates,
     )
+
+
+def _moved_up(vectors: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The good rows, in the room they have already: there may be no room for them twice."""
+    if not vectors.flags.writeable:
+        return vectors[good]
+    kept = 0
+    for begin in range(0, len(vectors), SHARD):
+        block = vectors[begin : begin + SHARD][good[begin : begin + SHARD]]
+        vectors[kept : kept + len(block)] = block
+        kept += len(block)
+    return vectors[:kept]
 
 
 def _copies(listing: Listing, first: Rows, found: _Columns) -> tuple[list[ItemFailure], dict[str, str]]:

@@ -16,40 +16,46 @@ from winnow.datasets.base import Limits
 from winnow.datasets.decode import decode
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.folder import FolderReader
-from winnow.embeddings import get_encoder
+from winnow.embeddings import Encoder, Runtime, get_encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import extract
+from winnow.embeddings.head import apply, headed
 from winnow.errors import InvalidRequest, ItemError
 from winnow.results import Report, silent
-from winnow.spec import OnError
+from winnow.spec import EncoderSpec, OnError
 
 _TWINS: Final = 500  # pictures of which a near-duplicate is made
 _MAX_PIXELS: Final = 64_000_000
+_ANYWHERE: Final = Runtime()
 
 
-def report_on(folder: Path, labels: Path, name: str, *, processes: int, report: Report = silent) -> quality.Quality:
+def report_on(
+    folder: Path, labels: Path, name: str, *, processes: int, runtime: Runtime = _ANYWHERE, report: Report = silent
+) -> quality.Quality:
     """`labels` is a CSV with the columns path (below the folder), label, and split: train or test.
 
     Without a split every fifth picture, in the order of their content, is a test.
     """
     said = _said(labels)
-    encoder, reader = get_encoder(name), FolderReader(folder.resolve(), Limits())
+    encoder, reader = get_encoder(name, runtime), FolderReader(folder.resolve(), Limits())
     listing = reader.list(report)
     with (
         tempfile.TemporaryDirectory(prefix="winnow-report-") as cache,
-        DecoderPool(processes, _MAX_PIXELS, encoder.size) as pool,
+        DecoderPool(processes, _MAX_PIXELS, encoder.size, crop=encoder.crop) as pool,
     ):
         embedded = extract(listing, reader, encoder, ShardCache(Path(cache)), pool, report, on_error=OnError())
     known = np.array([row for row, path in enumerate(embedded.paths) if path in said], np.int64)
     if not len(known):
         raise InvalidRequest("the table of labels names no picture of the folder")
     paths = [embedded.paths[row] for row in known]
-    twins = [*_twins(reader, paths, encoder.size)]
+    twins = [*_twins(reader, paths, encoder)]
+    vectors, head = headed(EncoderSpec(name=name), embedded.vectors)
+    seen = encoder.embed([pixels for _, pixels in twins])
     return quality.measure(
-        embedded.vectors[known],
+        vectors[known],
         [said[path][0] for path in paths],
         _tests([said[path][1] for path in paths]),
-        ([place for place, _ in twins], encoder.embed([pixels for _, pixels in twins])),
+        ([place for place, _ in twins], seen if head is None else apply(head, seen)),
     )
 
 
@@ -68,11 +74,11 @@ def _tests(splits: list[str]) -> NDArray[np.bool_]:
     return np.array([split == "test" for split in splits])
 
 
-def _twins(reader: FolderReader, paths: list[str], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _twins(reader: FolderReader, paths: list[str], encoder: Encoder) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Of some pictures: which it is, and one like it."""
     for place in range(0, len(paths), max(1, len(paths) // _TWINS)):
         try:
-            yield place, decode(_like(reader.content(paths[place])), _MAX_PIXELS, size).pixels
+            yield place, decode(_like(reader.content(paths[place])), _MAX_PIXELS, encoder.size, encoder.crop).pixels
         except ItemError:
             continue
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SIDE: Final = 112  # pixels of the square it looks at
 DIMENSION: Final = 64
@@ -87,18 +86,12 @@ class _Depthwise(nn.Module):
 
 
 def as_input(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    return scaled(torch.from_numpy(pictures))
+
+
+def scaled(pictures: torch.Tensor) -> torch.Tensor:
     """(n, side, side, 3) bytes to (n, 3, side, side) from -1 to 1; in memory the channels stay last."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-
-
-def fused(network: nn.Module) -> nn.Module:
-    """The same function with each normalisation folded into the convolution before it: what is shipped."""
-    for child in network.children():
-        if isinstance(child, nn.Sequential) and len(child) > 1 and isinstance(child[1], nn.BatchNorm2d):
-            child[0] = fuse_conv_bn_eval(child[0], child[1])  # type: ignore[type-var]
-            child[1] = nn.Identity()
-        fused(child)
-    return network
+    return pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def _convolution(

@@ -12,41 +12,39 @@ import torch
 from numpy.typing import NDArray
 
 from winnow.embeddings import student
+from winnow.embeddings.base import OfTheTable
+from winnow.embeddings.device import chosen_device
+from winnow.embeddings.forward import Forward, fused
 from winnow.errors import WeightsMissing
 from winnow.results import Vectors
 
 WEIGHTS: Final = Path(__file__).with_name("winnow-64.safetensors")
 _SHA256: Final = "9fd2031a35dc236397f43f76bd5a7fd0e77b1739ae6bd4fc672a5bf7f9ec45a7"
-_BATCH: Final = 64  # always: a batch of another size is computed in another order, and rounds differently
+_BATCH: Final = 64
 
 
-class Winnow64:
-    name = "winnow-64"
-    version = "1"
-    dimension = student.DIMENSION
-    size = student.SIDE
-    licence = "Apache-2.0"
-    summary = "A small network that knows what pictures show; its weights ship with the package."
+class Winnow64(OfTheTable):
+    """Always in float32: it is fast enough, and its bits are then those of one kind of device."""
+
+    @property
+    def version(self) -> str:
+        device = chosen_device(self.runtime.device).type
+        return self.entry.version if device == "cpu" else f"{self.entry.version}-{device}"
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors:
-        rows = [self._embed_batch(pictures[begin : begin + _BATCH]) for begin in range(0, len(pictures), _BATCH)]
-        return np.concatenate([np.empty((0, self.dimension), np.float32), *rows])
-
-    @torch.inference_mode()
-    def _embed_batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Vectors:
-        """A short batch is filled up with black, so that a row never depends on how many came with it."""
-        batch = np.zeros((_BATCH, self.size, self.size, 3), np.uint8)
-        batch[: len(pictures)] = pictures
-        rows: Vectors = self._network(student.as_input(batch))[: len(pictures)].numpy()
-        return rows
+        return self._forward(pictures)
 
     @cached_property
-    def _network(self) -> torch.nn.Module:
-        content = WEIGHTS.read_bytes()
-        if hashlib.sha256(content).hexdigest() != _SHA256:
-            raise WeightsMissing("the weights of winnow-64 are damaged; install the package again")
-        network = student.fused(student.Student().eval())
-        halves = safetensors.torch.load(content)
-        network.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
-        laid_out: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return laid_out
+    def _forward(self) -> Forward:
+        device = chosen_device(self.runtime.device)
+        return Forward(_network(), student.scaled, self.size, self.dimension, device, torch.float32, _BATCH)
+
+
+def _network() -> torch.nn.Module:
+    content = WEIGHTS.read_bytes()
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise WeightsMissing("the weights of winnow-64 are damaged; install the package again")
+    network = fused(student.Student().eval())
+    halves = safetensors.torch.load(content)
+    network.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
+    return network

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from winnow.datasets.decode import decode
+from winnow.datasets.decode import Crop, decode
 from winnow.errors import ItemError
 
 MAX = 10_000_000
@@ -124,3 +124,50 @@ def outcome(content):
         return decode(content, MAX, 8).pixels.shape
     except ItemError as error:
         return error.code
+
+
+def striped(width, height):
+    """Red, then a square of blue in the middle, then green, along the longer side."""
+    image = Image.new("RGB", (width, height), "blue")
+    side = (max(width, height) - min(width, height)) // 2
+    tall = height > width
+    image.paste("red", (0, 0, width, side) if tall else (0, 0, side, height))
+    image.paste("green", (0, height - side, width, height) if tall else (width - side, 0, width, height))
+    return image
+
+
+@pytest.mark.parametrize("size", [(600, 200), (200, 600), (901, 303), (40, 20)])
+@pytest.mark.parametrize("resample", ["box", "bilinear", "bicubic"])
+def test_a_crop_shows_the_middle_and_squeezes_nothing(size, resample):
+    content = saved(striped(*size), "PNG")
+    picture = decode(content, MAX, 56, Crop(64, resample))
+    assert picture.pixels.shape == (56, 56, 3)
+    assert (picture.width, picture.height) == size
+    assert (picture.pixels == [0, 0, 255]).all()
+    assert (decode(content, MAX, 56).pixels[:, :, 2] < 128).any()
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_a_crop_is_what_resizing_all_and_cutting_gives(resample):
+    """As torchvision and timm do it; up to where halves of a pixel go."""
+    whole = Image.linear_gradient("L").resize((400, 300), Image.Resampling.BICUBIC)
+    image = Image.merge("RGB", [whole, whole.rotate(180), whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    resized = image.resize((341, 256), Image.Resampling[resample.upper()])
+    left, top = round((341 - 224) / 2), (256 - 224) // 2
+    expected = np.asarray(resized.crop((left, top, left + 224, top + 224)), int)
+    seen = decode(saved(image, "PNG"), MAX, 224, Crop(256, resample)).pixels.astype(int)
+    assert np.abs(seen - expected).max() <= 3
+
+
+def test_a_crop_of_a_picture_without_end_costs_no_more_than_its_square():
+    picture = decode(saved(Image.new("RGB", (1_000_000, 2), "red"), "PNG"), MAX, 224, Crop(256, "bicubic"))
+    assert picture.pixels.shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_crop_is_turned_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    seen = decode(saved(striped(90, 30), "PNG", exif=exif), MAX, 28, Crop(32, "bicubic"))
+    assert (seen.pixels == [0, 0, 255]).all()
+    assert (seen.width, seen.height) == ((90, 30) if orientation < 5 else (30, 90))

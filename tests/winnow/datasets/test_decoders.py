@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from winnow.datasets.decode import decode
+from winnow.datasets.decode import Crop, decode
 from winnow.datasets.decoders import DecoderPool
 from winnow.errors import ItemError
 
@@ -18,7 +18,7 @@ WICKED = """
 import os, signal, sys, time
 from winnow.datasets import decoder_process
 honest = decoder_process.decode
-def decode(content, max_pixels, size):
+def decode(content, *how):
     if content.startswith(b"kill"): os.kill(os.getpid(), signal.SIGKILL)
     if content.startswith(b"abort"): os.abort()
     if content.startswith(b"hang"): time.sleep(60)
@@ -27,7 +27,7 @@ def decode(content, max_pixels, size):
         if not os.path.exists(mark):
             os.close(os.open(mark, os.O_CREAT))
             os.abort()
-    return honest(content, max_pixels, size)
+    return honest(content, *how)
 decoder_process.decode = decode
 decoder_process.main()
 """
@@ -47,6 +47,15 @@ def test_answers_come_in_the_order_of_the_items_and_equal_decoding_here(picture)
         here = decode(content, 10**7, 16)
         assert (answer.width, answer.height) == (here.width, here.height)
         np.testing.assert_array_equal(answer.pixels, here.pixels)
+
+
+def test_a_crop_is_asked_for_through_the_pipe(picture):
+    content = picture(size=(90, 30))
+    for crop in (Crop(18, "bilinear"), Crop(16, "bicubic"), Crop(20, "box")):
+        with DecoderPool(1, 10**7, 16, crop=crop) as pool:
+            ((_, answer),) = pool.decode([("a", content)])
+        np.testing.assert_array_equal(answer.pixels, decode(content, 10**7, 16, crop).pixels)
+        assert (answer.pixels != decode(content, 10**7, 16).pixels).any()
 
 
 def test_a_pool_holds_only_a_few_items_ahead(picture):

@@ -1,10 +1,13 @@
 """Shards: what went in comes out, or nothing does."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from winnow.embeddings import cache as shards
 from winnow.embeddings.cache import ShardCache
+from winnow.errors import WorkerStorageFull
 
 KEY = "ab" * 32
 
@@ -38,3 +41,17 @@ def test_a_damaged_file_is_a_miss(tmp_path, data):
         content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     assert cache.get(KEY) is None
+
+
+def test_room_for_a_large_dataset_is_a_file_without_a_name_and_a_full_disk_is_said(tmp_path, monkeypatch):
+    keeper = ShardCache(tmp_path / "cache")
+    small = keeper.room(10, 4)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(shards, "_IN_MEMORY_BYTES", 100)
+    large = keeper.room(10, 4)
+    assert (small.shape, small.dtype) == (large.shape, large.dtype) == ((10, 4), np.float32)
+    large[:] = np.arange(40).reshape(10, 4)
+    assert large.sum() == 780
+    assert [*(tmp_path / "cache").iterdir()] == []
+    with pytest.raises(WorkerStorageFull):
+        keeper.room(1 << 40, 2048)

@@ -9,8 +9,8 @@ from winnow.datasets import Limits
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.folder import FolderReader
 from winnow.datasets.vectors import VectorsReader
+from winnow.embeddings import cache, get_encoder
 from winnow.embeddings import extract as module
-from winnow.embeddings import get_encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import extract, without_zeros
 from winnow.errors import DatasetEmpty, InvalidVectors, JobCancelled, SourceGone, TooManyItemErrors
@@ -63,6 +63,15 @@ def test_the_answer_does_not_depend_on_processes_shards_or_batches(embed, tmp_pa
     assert two.vectors.tobytes() == one.vectors.tobytes()
     assert two.ids.tobytes() == one.ids.tobytes()
     assert (two.paths, two.duplicates, two.failures) == (one.paths, one.duplicates, one.failures)
+
+
+def test_vectors_that_lie_in_a_file_are_the_same(embed, monkeypatch):
+    one = embed()
+    monkeypatch.setattr(cache, "_IN_MEMORY_BYTES", 0)
+    two = embed()
+    assert type(two.vectors) is np.ndarray
+    np.testing.assert_array_equal(two.vectors, one.vectors)
+    assert two.failures == one.failures
 
 
 def test_a_second_run_reads_nothing(embed, root):

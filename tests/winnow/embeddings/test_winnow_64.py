@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
-from winnow.embeddings import student, winnow_64  # noqa: E402 - they need torch
+from winnow.embeddings import ENCODERS, Runtime, forward, get_encoder, student, winnow_64  # noqa: E402 - they need torch
 from winnow.embeddings.winnow_64 import WEIGHTS, Winnow64  # noqa: E402
 from winnow.errors import WeightsMissing  # noqa: E402
 
-ENCODER = Winnow64()
+ENCODER = get_encoder("winnow-64")
 
 
 def pictures(count):
@@ -36,7 +36,7 @@ def test_the_weights_are_small_and_damage_is_noticed(tmp_path, monkeypatch):
     (tmp_path / "weights").write_bytes(damaged)
     monkeypatch.setattr(winnow_64, "WEIGHTS", tmp_path / "weights")
     with pytest.raises(WeightsMissing, match="damaged"):
-        Winnow64().embed(pictures(1))
+        Winnow64(ENCODERS["winnow-64"], Runtime()).embed(pictures(1))
 
 
 def test_folding_changes_nothing_but_rounding():
@@ -46,5 +46,5 @@ def test_folding_changes_nothing_but_rounding():
     network.train()(batch)  # moves the statistics away from where they start
     with torch.inference_mode():
         before = network.eval()(batch)
-        after = student.fused(network)(batch)
+        after = forward.fused(network)(batch)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from winnow.embeddings.student import DIMENSION, Student, as_input, fused
+from winnow.embeddings.forward import fused
+from winnow.embeddings.student import DIMENSION, Student, as_input
 from winnow.embeddings.training.crops import Crops, crops_of
 
 _BATCH: Final = 128
