@@ -152,6 +152,7 @@ class Video:
             except (FFmpegError, ValueError):
                 self.damaged += 1
                 return
+            self.damaged += packet.is_corrupt
             for frame in self._decoded(packet):
                 self.damaged += frame.is_corrupt
                 yield frame
@@ -285,10 +286,10 @@ def _container_of(head: bytes) -> str | None:
 
 
 def _pixels(frame: av.VideoFrame) -> NDArray[Any]:
-    """Every plane without its padding; formats that numpy has no shape for as RGB."""
+    """Every plane without its padding; what numpy has no shape for, as half a sample of colour, as RGB."""
     try:
         planes = frame.to_ndarray()
-    except (ValueError, NotImplementedError):
+    except (AssertionError, ValueError):
         planes = frame.reformat(format="rgb24", interpolation=_EXACTLY, threads=1).to_ndarray()
     return np.ascontiguousarray(planes)
 

@@ -76,9 +76,10 @@ def test_every_picture_is_listed_and_nothing_else(make_reader, paths):
     for path, sample_id, size in zip(listing.paths, listing.ids, listing.sizes, strict=True):
         content = reader.read(path, sample_id.tobytes())
         assert len(content) == size
-        assert Image.open(io.BytesIO(content)).size == Image.open(
-            io.BytesIO(reader.original(path, sample_id.tobytes()))
-        ).size
+        assert (
+            Image.open(io.BytesIO(content)).size
+            == Image.open(io.BytesIO(reader.original(path, sample_id.tobytes()))).size
+        )
 
 
 def test_equal_pictures_have_one_id_and_others_have_others(make_reader, paths):
