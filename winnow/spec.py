@@ -59,15 +59,24 @@ class Sampling(Spec):
 
     fps: float | None = Field(None, gt=0, le=1000, allow_inf_nan=False)  # by time stamps, whatever the frame rate
     every_nth: int | None = Field(None, ge=1, le=2**31)
-    keyframes: Literal[True] | None = None
+    keyframes: bool = False
     scene_change: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)  # a score as of FFmpeg's `scene`
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Sampling":
-        given = [name for name in ("fps", "every_nth", "keyframes", "scene_change") if getattr(self, name) is not None]
-        if len(given) != 1:
+        if len(self._given()) != 1:
             raise ValueError("give exactly one of fps, every_nth, keyframes, scene_change")
         return self
+
+    @property
+    def rule(self) -> tuple[str, float]:
+        """Its name and its number."""
+        ((name, value),) = self._given().items()
+        return name, float(value)
+
+    def _given(self) -> dict[str, float]:
+        rules = {name: getattr(self, name) for name in ("fps", "every_nth", "keyframes", "scene_change")}
+        return {name: value for name, value in rules.items() if value}
 
 
 class VideosSource(Spec):
@@ -83,7 +92,12 @@ Source = Annotated[FolderSource | ArchiveSource | VectorsSource | VideosSource, 
 
 class DatasetSpec(Spec):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "yard", "source": {"type": "folder", "path": "/data/yard"}}]}
+        json_schema_extra={
+            "examples": [
+                {"name": "yard", "source": {"type": "folder", "path": "/data/yard"}},
+                {"name": "gate", "source": {"type": "videos", "path": "/data/clips", "sampling": {"fps": 2}}},
+            ]
+        }
     )
 
     name: Name = "dataset"

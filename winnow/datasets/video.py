@@ -185,7 +185,7 @@ class _Pass:
     def _indexed(self, name: str, video: BinaryIO, decoder: VideoDecoder) -> pa.Table:
         """From the index, where this very file has one."""
         status = os.fstat(video.fileno())
-        said = [_VERSION, name, status.st_size, status.st_mtime_ns, self.sampling.model_dump(exclude_none=True)]
+        said = [_VERSION, name, status.st_size, status.st_mtime_ns, *self.sampling.rule]
         key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
         index = self.folder / f"{key}.parquet"
         if index.exists() and (self.folder / f"{key}.pack").exists():
@@ -197,11 +197,10 @@ class _Pass:
 
     def _decoded(self, name: str, video: BinaryIO, decoder: VideoDecoder, key: str) -> pa.Table:
         """The pack first: an index speaks of nothing that is not there."""
-        ((rule, value),) = self.sampling.model_dump(exclude_none=True).items()
         rows: list[dict[str, Any]] = []
         offset, damaged = 0, 0
         with appearing(self.folder / f"{key}.pack") as pack:
-            for kind, facts, picture in decoder.samples(video.fileno(), rule, float(value)):
+            for kind, facts, picture in decoder.samples(video.fileno(), *self.sampling.rule):
                 if self.ended.is_set():
                     raise JobCancelled
                 if kind == SAMPLE:
