@@ -26,7 +26,7 @@ from winnow.datasets.beneath import Root, open_file
 from winnow.datasets.folder import Walk, opened_folder
 from winnow.datasets.snapshot import FRAMES_SCHEMA, frames_of
 from winnow.datasets.video_decoder import VideoDecoder, require_video_support
-from winnow.datasets.video_protocol import PROGRESS, SAMPLE
+from winnow.datasets.video_protocol import DONE, SAMPLE
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, SourceGone, TooManyItems
 from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
 from winnow.spec import Sampling
@@ -205,12 +205,11 @@ class _Pass:
                     raise JobCancelled
                 if kind == SAMPLE:
                     pack.write(picture)
+                    self.shares[name.encode()] = min(1.0, facts.pop("share"))
                     rows.append(_row(name, facts, picture) | {"pack": key, "offset": offset})
-                    offset += len(picture)
                     self.found[name.encode()] = len(rows)
-                elif kind == PROGRESS:
-                    self.shares[name.encode()] = facts["share"]
-                else:
+                    offset += len(picture)
+                elif kind == DONE:
                     damaged = facts["damaged"]
         return pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({_VIDEO: name, _DAMAGED: str(damaged)}))
 

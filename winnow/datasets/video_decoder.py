@@ -52,8 +52,8 @@ class VideoDecoder:
     def frame(self, file: int, number: int, pts: int | None, sample_id: bytes) -> bytes:
         """One frame as a PNG of its full size; CONTENT_CHANGED where the video does not hold it any more."""
         wanted = {"frame": number, "pts": pts, "sample_id": sample_id.hex()}
-        (answer,) = self._asked(file, {"wanted": wanted})
-        return answer[2]
+        (*_, last) = self._asked(file, {"wanted": wanted})
+        return last[2]
 
     def twice(self, attempt: Callable[[], T]) -> T:
         """What the attempt gives; ItemError where a fresh decoder is lost in it, too."""
@@ -82,7 +82,6 @@ class VideoDecoder:
         try:
             connection, answers = self._started()
             self._busy = True
-            os.lseek(file, 0, os.SEEK_SET)
             body = json.dumps(request | {"limits": self._limits}).encode()
             socket.send_fds(connection, [REQUEST.pack(len(body)) + body], [file])
             while True:

@@ -6,6 +6,7 @@ no demuxer that opens further files or addresses is ever asked.
 
 import hashlib
 import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -97,11 +98,39 @@ class Shot:
         return out.getvalue()
 
 
-class Video:
-    """One stream of pictures in an open file. Every flaw of it is an ItemError."""
+class Positioned:
+    """A file read by position: the offset of a descriptor is shared with whoever handed it over."""
 
-    def __init__(self, file: BinaryIO, limits: VideoLimits) -> None:
-        self._limits = limits
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self._at = descriptor, 0
+
+    def read(self, size: int) -> bytes:
+        content = os.pread(self.descriptor, size, self._at)
+        self._at += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self.descriptor).st_size}[whence]
+        self._at = max(0, begin + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class Video:
+    """One stream of pictures in an open file, which it keeps. Every flaw of it is an ItemError.
+
+    `alive` is called after every frame, wanted or not.
+    """
+
+    def __init__(self, file: Positioned, limits: VideoLimits, alive: Callable[[], None]) -> None:
+        self._limits, self._alive = limits, alive
+        self._running: Iterator[av.VideoFrame] = iter(())
+        self._last_pts: int | None = None  # of what runs
         with _told_by_code():
             self._container = _opened(file)
             self._stream = self._chosen()
@@ -113,31 +142,49 @@ class Video:
         """How long it says it is; 0 where it does not say."""
         return max(0.0, (self._container.duration or 0) / av.time_base)
 
-    def close(self) -> None:
-        self._container.close()
-
     def shots(self) -> Iterator[Shot]:
         """All frames in presentation order, from the front."""
-        first: Fraction | None = None
+        elapsed, before = Fraction(0), None
         deadline = time.process_time() + self._limits.max_decode_s
         for number, frame in enumerate(self._frames()):
             shot = self.shot(number, frame)
-            first = shot.seconds if first is None else first
-            self._check(shot, abs(shot.seconds - first), deadline)
+            elapsed += max(Fraction(0), shot.seconds - before) if before is not None else 0  # time may begin anew
+            before = shot.seconds
+            self._check(shot, elapsed, deadline)
             yield shot
 
     def near(self, pts: int) -> Iterator[av.VideoFrame]:
-        """The frames around a time stamp, reached by a jump: a few too many, or none where the jump went wrong."""
-        tick = self._stream.time_base or Fraction(1, av.time_base)
-        beside = _NEAR * int(1 / (self._fps * tick)) + 1
+        """The frames around a time stamp, reached by going on or by a jump: a few too many, or none where it failed."""
+        if self._lies_ahead(pts):
+            yield from self._around(pts)
         for earlier_s in (0, _EARLIER_S):
             with suppress(FFmpegError, ValueError, OverflowError):  # what this reads then, is not the frame in question
-                self._container.seek(pts - int(earlier_s / tick), stream=self._stream)
-            for frame in self._frames():
-                if frame.pts is None or frame.pts > pts + beside:
-                    break
-                if frame.pts >= pts - beside:
-                    yield frame
+                self._container.seek(pts - int(earlier_s / self._tick), stream=self._stream)
+            self._running = self._frames()
+            yield from self._around(pts)
+
+    def _around(self, pts: int) -> Iterator[av.VideoFrame]:
+        beside = _NEAR * int(1 / (self._fps * self._tick)) + 1
+        for frame in self._running:
+            self._last_pts = frame.pts
+            if frame.pts is None or frame.pts > pts + beside:
+                return
+            if frame.pts >= pts - beside:
+                yield frame
+
+    def _lies_ahead(self, pts: int) -> bool:
+        """Whether going on is shorter than a jump: no keyframe lies between; where none is known of, it is not far."""
+        if self._last_pts is None or self._last_pts >= pts:
+            return False
+        known = self._stream.index_entries
+        keyframe = known.search_timestamp(pts) if len(known) else None
+        if keyframe is None or keyframe < 0:
+            return pts - self._last_pts <= _EARLIER_S / self._tick
+        return known[keyframe].timestamp <= self._last_pts
+
+    @property
+    def _tick(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, av.time_base)
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         """Whatever can be decoded: a bad packet costs itself, a broken container what follows."""
@@ -155,6 +202,7 @@ class Video:
             self.damaged += packet.is_corrupt
             for frame in self._decoded(packet):
                 self.damaged += frame.is_corrupt
+                self._alive()
                 yield frame
 
     def _decoded(self, packet: "av.Packet[Any]") -> list[av.VideoFrame]:
@@ -213,11 +261,13 @@ def sampled(shots: Iterator[Shot], rule: str, value: float) -> Iterator[tuple[Sh
 
 def _by_rate(fps: float) -> Callable[[Shot], bool]:
     """The first frame of every interval of 1/fps seconds, counted from the first frame of all."""
-    rate, first, last = Fraction(str(fps)), None, -1
+    rate, first, before, last = Fraction(str(fps)), None, None, -1
 
     def wanted(shot: Shot) -> bool:
-        nonlocal first, last
-        first = shot.seconds if first is None else first
+        nonlocal first, before, last
+        if first is None or shot.seconds < before:  # recordings may be stitched together: time begins anew
+            first, last = shot.seconds, -1
+        before = shot.seconds
         interval = int((shot.seconds - first) * rate)
         if interval <= last:
             return False
@@ -256,7 +306,7 @@ def _by_change(threshold: float) -> Callable[[Shot], bool]:
 _RULES: Final = {"fps": _by_rate, "every_nth": _by_number, "keyframes": _by_keyframe, "scene_change": _by_change}
 
 
-def _opened(file: BinaryIO) -> av.container.InputContainer:
+def _opened(file: Positioned) -> av.container.InputContainer:
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     kind = _container_of(head)
