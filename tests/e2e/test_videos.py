@@ -7,6 +7,7 @@ import clips
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
+from winnow_client import Client
 
 
 def test_selected_frames_are_copied_as_they_are_in_the_video(service, tmp_path):
@@ -49,3 +50,14 @@ def test_the_pictures_of_a_folder_can_be_a_sequence(service, pictures):
     text = service.http.get(f"/v1/jobs/{job['id']}/selection", params={"format": "jsonl"}).text
     order = {line["frame"]: line["path"] for line in map(json.loads, text.splitlines())}
     assert [order[number] for number in range(len(order))] == sorted(order.values())
+
+
+def test_the_client_submits_videos_and_is_told_where_each_frame_stands(service, tmp_path):
+    clips.make(tmp_path / "gate.mp4", 61)
+    with Client(str(service.http.base_url)) as client:
+        job = client.submit_videos(tmp_path / "gate.mp4", sampling={"fps": 2}, method="random", fraction=1.0)
+        client.wait(job["id"])
+        samples = client.selection(job["id"])
+    assert sorted((sample.video, sample.frame, sample.time_s) for sample in samples) == [
+        ("gate.mp4", 15 * number, number / 2) for number in range(5)
+    ]
