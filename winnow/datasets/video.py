@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 from weakref import finalize
 
 import pyarrow as pa
@@ -36,6 +37,7 @@ _INDEX: Final = "frames.parquet"
 _VERSION: Final = 1  # rises when a video would be listed otherwise than before
 _NUMBER_DIGITS: Final = 7  # of more frames than one video may have
 _LOOK_S: Final = 0.2  # between two words to the caller, who may want an end
+_AHEAD: Final = 256  # videos handed out before the first of them is done
 _VIDEO: Final = b"video"  # said of a whole index
 _DAMAGED: Final = b"damaged"
 
@@ -47,6 +49,9 @@ _SCHEMA: Final = pa.schema(
         pa.field("picture", pa.binary(32)),  # sha256 of the small picture
     ]
 )
+
+
+_Listed: TypeAlias = "pa.Table | ItemFailure"
 
 
 class VideosReader:
@@ -73,8 +78,8 @@ class VideosReader:
             if not paths and not failures:
                 known = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES)
                 raise DatasetEmpty(f"the folder holds no video ({known})")
-            listing = _Pass(root, self._folder / _FOLDER, self._sampling, self._limits)
-            tables = listing.run(paths, self._processes, failures, report)
+            listing = _Pass(root, self._folder / _FOLDER, self._sampling, self._limits, report, failures)
+            tables = listing.run(paths, self._processes)
         whole = pa.concat_tables([_SCHEMA.empty_table(), *tables])
         with appearing(self._folder / _INDEX) as file:
             pq.write_table(whole, file, compression="zstd")
@@ -132,40 +137,60 @@ class _Pass:
     folder: Path  # where indexes and packs lie
     sampling: Sampling
     limits: Limits
-    shares: dict[bytes, float] = field(default_factory=dict)  # of each video, how much is decoded
-    found: dict[bytes, int] = field(default_factory=dict)  # and how many samples that gave
+    report: Report
+    failures: list[ItemFailure]
+    samples: int = 0  # of the videos that are done
+    running: dict[bytes, tuple[int, float]] = field(default_factory=dict)  # samples of the others, share decoded
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, paths: list[bytes], processes: int, failures: list[ItemFailure], report: Report) -> list[pa.Table]:
+    def run(self, paths: list[bytes], processes: int) -> list[pa.Table]:
         """The index of each video that has one, in the order of the paths; the others become failures."""
         idle: SimpleQueue[VideoDecoder] = SimpleQueue()
-        decoders = [VideoDecoder(self.limits.video) for _ in range(min(processes, len(paths)) or 1)]
+        decoders = [VideoDecoder(self.limits.video) for _ in range(processes)]
         for decoder in decoders:
             idle.put(decoder)
         # The threads start the processes and outlive them: a process is told to die with the thread that made it.
-        with ThreadPoolExecutor(len(decoders), thread_name_prefix="video") as threads:
+        with ThreadPoolExecutor(processes, thread_name_prefix="video") as threads:
             try:
-                waiting = [threads.submit(self._one, path, idle) for path in paths]
-                self._watch(waiting, len(paths), report)
+                ahead: deque[Future[_Listed]] = deque(threads.submit(self._one, path, idle) for path in paths[:_AHEAD])
+                tables = []
+                for done in range(len(paths)):
+                    tables += self._taken(ahead.popleft(), done, len(paths))
+                    ahead.extend(threads.submit(self._one, path, idle) for path in paths[done + _AHEAD :][:1])
+                return tables
             finally:
                 self.ended.set()
                 threads.shutdown(cancel_futures=True)
                 for decoder in decoders:
                     decoder.end()
-        return [table for future in waiting if (table := self._taken(future.result(), failures)) is not None]
 
-    def _watch(self, waiting: "list[Future[pa.Table | ItemFailure]]", videos: int, report: Report) -> None:
-        left = set(waiting)
-        while left:
-            done, left = wait(left, _LOOK_S, FIRST_COMPLETED)
-            for future in done:
-                future.result()  # what nobody expected ends the pass
-            samples, share = sum(self.found.copy().values()), sum(self.shares.copy().values()) / videos
-            if samples > self.limits.max_items:
-                raise TooManyItems(f"the videos give more than {self.limits.max_items} frames; sample fewer of them")
-            report("reading", samples, max(samples + 1, round(samples / share)) if share > 0.01 else 0)
+    def _taken(self, future: Future[_Listed], done: int, videos: int) -> list[pa.Table]:
+        """The index of the next video, if it has one; the caller hears of all of them while it is waited for."""
+        while not future.done():
+            self._tell(done, videos)
+            wait([future], _LOOK_S)
+        result = future.result()
+        if isinstance(result, ItemFailure):
+            self.failures.append(result)
+            return []
+        self.samples += len(result)
+        self._tell(done + 1, videos)
+        said = result.schema.metadata
+        if damaged := int(said[_DAMAGED]):
+            self.failures.append(ItemFailure(said[_VIDEO].decode(), "VIDEO_DAMAGED", f"{damaged} flaws"))
+        return [result.replace_schema_metadata(None)]
 
-    def _one(self, path: bytes, idle: "SimpleQueue[VideoDecoder]") -> "pa.Table | ItemFailure":
+    def _tell(self, done: int, videos: int) -> None:
+        """How many samples there are, and how many there may be in the end."""
+        running = [*self.running.copy().values()]
+        samples = self.samples + sum(found for found, _ in running)
+        if samples > self.limits.max_items:
+            raise TooManyItems(f"the videos give more than {self.limits.max_items} frames; sample fewer of them")
+        share = (done + sum(decoded for _, decoded in running)) / videos
+        expected = max(samples + 1, round(samples / share)) if share > 0.01 else 0
+        self.report("reading", samples, expected, len(self.failures))
+
+    def _one(self, path: bytes, idle: SimpleQueue[VideoDecoder]) -> _Listed:
         try:
             name = path.decode("utf-8")
         except UnicodeDecodeError:
@@ -173,14 +198,12 @@ class _Pass:
         decoder = idle.get()
         try:
             with open(open_file(self.root, path), "rb") as video:
-                table = self._indexed(name, video, decoder)
+                return self._indexed(name, video, decoder)
         except ItemError as error:
             return ItemFailure(name, error.code, error.detail)
         finally:
             idle.put(decoder)
-            self.shares[path] = 1.0
-        self.found[path] = len(table)
-        return table
+            self.running.pop(path, None)
 
     def _indexed(self, name: str, video: BinaryIO, decoder: VideoDecoder) -> pa.Table:
         """From the index, where this very file has one."""
@@ -205,23 +228,12 @@ class _Pass:
                     raise JobCancelled
                 if kind == SAMPLE:
                     pack.write(picture)
-                    self.shares[name.encode()] = min(1.0, facts.pop("share"))
+                    self.running[name.encode()] = len(rows) + 1, min(1.0, facts.pop("share"))
                     rows.append(_row(name, facts, picture) | {"pack": key, "offset": offset})
-                    self.found[name.encode()] = len(rows)
                     offset += len(picture)
                 elif kind == DONE:
                     damaged = facts["damaged"]
         return pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({_VIDEO: name, _DAMAGED: str(damaged)}))
-
-    @staticmethod
-    def _taken(result: "pa.Table | ItemFailure", failures: list[ItemFailure]) -> "pa.Table | None":
-        if isinstance(result, ItemFailure):
-            failures.append(result)
-            return None
-        said = result.schema.metadata
-        if damaged := int(said[_DAMAGED]):
-            failures.append(ItemFailure(said[_VIDEO].decode(), "VIDEO_DAMAGED", f"{damaged} flaws"))
-        return result.replace_schema_metadata(None)
 
 
 def _row(video: str, facts: dict[str, Any], picture: bytes) -> dict[str, Any]:

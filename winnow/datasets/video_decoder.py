@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from winnow.datasets.base import VideoLimits
 from winnow.datasets.video_protocol import ANSWER, DONE, FAILED, READY, REQUEST
 from winnow.errors import ItemError, VideoSupportMissing
 
+_START_S: Final = 60.0  # to load its libraries
 _SILENCE_S: Final = 20.0  # a decoder says something several times a second
 _STRIKES: Final = 2  # it may die of something else once; twice on one video is the video's fault
 _MAX_ANSWER_BYTES: Final = 1 << 30
@@ -101,7 +103,7 @@ class VideoDecoder:
         """Of this process's environment, which may hold secrets, a decoder gets nothing."""
         if self._connection is None or self._answers is None:
             self._connection, theirs = socket.socketpair()
-            self._connection.settimeout(self._silence_s)
+            self._connection.settimeout(_START_S)
             self._answers = self._connection.makefile("rb")
             with theirs:
                 self._running = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -111,9 +113,12 @@ class VideoDecoder:
                     stderr=subprocess.DEVNULL,
                     env={"PATH": os.defpath, "PYTHONPATH": _HOME, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 )
-            if self._answers.read(1) != READY:
-                self.end()
-                raise VideoSupportMissing("the decoder of videos does not start; see whether PyAV can be loaded")
+            with suppress(TimeoutError):
+                if self._answers.read(1) == READY:
+                    self._connection.settimeout(self._silence_s)
+                    return self._connection, self._answers
+            self.end()  # no video has been looked at yet: none is at fault
+            raise VideoSupportMissing("the decoder of videos does not start; see whether PyAV can be loaded")
         return self._connection, self._answers
 
 

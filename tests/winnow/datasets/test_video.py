@@ -399,7 +399,7 @@ import time
 from winnow.datasets import video_frames, video_process
 honest = video_frames.Video._decoded
 def decoded(video, packet):
-    time.sleep(0.05)
+    time.sleep(0.1)
     return honest(video, packet)
 video_frames.Video._decoded = decoded
 video_process.main()
@@ -423,7 +423,7 @@ def dying(monkeypatch, end, **options):
     ],
 )
 def test_a_decoder_that_dies_costs_its_video_and_no_other(tmp_path, reader, monkeypatch, end, code):
-    dying(monkeypatch, end, silence_s=1.5)
+    dying(monkeypatch, end, silence_s=4)
     clips.make(tmp_path / "in" / "bad.mp4", 5)
     for name in ("a.mp4", "z.mp4"):
         clips.make(tmp_path / "in" / name, [clips.scene(number, (64, 48)) for number in range(5)])
@@ -435,7 +435,7 @@ def test_a_decoder_that_dies_costs_its_video_and_no_other(tmp_path, reader, monk
 
 def test_a_decoder_that_is_long_in_finding_a_frame_is_waited_for(tmp_path, reader, monkeypatch):
     """It says that it lives: the last of 60 frames without a keyframe takes three times as long as silence may."""
-    dying(monkeypatch, "0", silence_s=1.0)
+    dying(monkeypatch, "0", silence_s=2.0)
     clips.make(tmp_path / "in" / "slow.mp4", 60)
     videos = reader(tmp_path / "in")
     *_, (_, _, path, sample_id) = in_order(videos.list(silent))
