@@ -9,6 +9,7 @@ from winnow.spec import EncoderSpec, SelectionSpec
 # Seconds an item, measured on two small cores.
 _SECONDS_EACH: Final = {"reading": 2e-4, "embedding": 1.5e-3, "inspecting": 1e-4, "writing": 5e-5}
 _SECONDS_A_GMAC: Final = 1e-2  # of a backbone
+_SECONDS_A_FRAME: Final = 0.1  # to copy one out: a jump, and decoding up to it
 _SECONDS_A_PAIR: Final = 2e-8  # one distance of 64 numbers
 _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 # Bytes an item held at once: names and ids, then a vector, then the explanations.
@@ -16,7 +17,12 @@ _BYTES_EACH: Final = {"reading": 400, "embedding": 700, "selecting": 800, "inspe
 
 
 def stages_of(
-    selection: SelectionSpec, counts: Mapping[str, Any], source_type: str, encoder: EncoderSpec | None
+    selection: SelectionSpec,
+    counts: Mapping[str, Any],
+    source_type: str,
+    encoder: EncoderSpec | None,
+    *,
+    copies: bool = False,
 ) -> list[dict[str, Any]]:
     """Seconds and peak memory of each stage for a dataset of known size, and how many samples it would keep."""
     n = int(counts["items"])
@@ -27,6 +33,8 @@ def stages_of(
     seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC
     if source_type == "vectors":
         seconds["embedding"] = 0.0
+    if source_type == "videos" and copies:
+        seconds["writing"] += selection.target.budget(n) * _SECONDS_A_FRAME
     return [
         {
             "name": name,

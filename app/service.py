@@ -126,7 +126,8 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
-    stages = stages_of(request.selection, counts, source_type, request.encoder) if counts is not None else None
+    copies = request.output is not None
+    stages = stages_of(request.selection, counts, source_type, request.encoder, copies=copies) if counts else None
     detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
     return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from winnow_client import ApiError, Client
 
 from kernels import effective_threads
+from winnow.datasets.base import VIDEO_SUFFIXES, is_video
 from winnow.embeddings.base import Runtime
 from winnow.encoders import ENCODERS, OUT
 from winnow.errors import WinnowError
@@ -97,7 +98,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
 @app.command("filter")
 def filter_(
-    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, an .npy or a .parquet.")],
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, a video, an .npy or a .parquet.")],
     out: Annotated[Path, typer.Option(help="Where the list, the plots and the proof go.")],
     method: str = "coreset",
     fraction: float | None = None,
@@ -108,6 +109,7 @@ def filter_(
     seed: int = 0,
     encoder: Annotated[str | None, typer.Option(help="What makes vectors of pictures; `winnow encoders list`.")] = None,
     dimension: Annotated[int | None, typer.Option(help="Numbers a sample ends in.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to take of videos; PATH may be a folder.")] = None,
     copy: Annotated[bool, typer.Option(help="Also copy the selected files to OUT/selected.")] = False,
     url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
     api_key: ApiKey = None,
@@ -126,7 +128,7 @@ def filter_(
     if copy:
         job["output"] = {"path": str(out.resolve() / "selected")}
     with _service(url, path, out) as address, Client(address, api_key) as client:
-        job["dataset"] = {"name": path.name, "source": _source(client, path)}
+        job["dataset"] = {"name": path.name, "source": _source(client, path, fps)}
         done = _watched(client, client.submit(job)["id"])
         _fetch(client, done, out)
     _summary(done, out)
@@ -366,14 +368,18 @@ def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
             yield address
 
 
-def _source(client: Client, path: Path) -> dict[str, Any]:
+def _source(client: Client, path: Path, fps: float | None) -> dict[str, Any]:
+    if fps is not None or is_video(path.name):
+        return {"type": "videos", "path": str(path.resolve()), "sampling": {"fps": fps or 1}}
     if path.is_dir():
         return {"type": "folder", "path": str(path.resolve())}
     if path.name.lower().endswith(_ARCHIVES):
         return {"type": "archive", "upload_id": client.upload(path)}
     if path.suffix.lower() in _VECTORS:
         return {"type": "vectors", "upload_id": client.upload(path)}
-    raise FileNotFoundError(f"{path} is neither a folder, nor one of {', '.join((*_ARCHIVES, *_VECTORS))}")
+    raise FileNotFoundError(
+        f"{path} is neither a folder, nor one of {', '.join((*_ARCHIVES, *_VECTORS, *VIDEO_SUFFIXES))}"
+    )
 
 
 def _watched(client: Client, job_id: str) -> dict[str, Any]:

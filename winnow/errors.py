@@ -160,6 +160,11 @@ class ArchiveCorrupt(JobError):
     title = "The archive is damaged"
 
 
+class VideoSupportMissing(JobError):
+    code = "VIDEO_SUPPORT_MISSING"
+    title = "This worker cannot read videos"
+
+
 class UnsupportedArtifact(JobError):
     code = "UNSUPPORTED_ARTIFACT"
     title = "The file of embeddings is not in a form that is safe to read"
@@ -243,7 +248,10 @@ ITEM_CODES: Final = {
     "FILE_TOO_LARGE": "more bytes than one item may have",
     "NAME_NOT_UTF8": "the name is not UTF-8",
     "CONTENT_CHANGED": "not the bytes that were listed",
-    "UNSUPPORTED_FORMAT": "no picture of a kind that is read",
+    "UNSUPPORTED_FORMAT": "no picture or video of a kind that is read",
+    "VIDEO_UNREADABLE": "no frame of the video could be decoded",
+    "VIDEO_DAMAGED": "a part of the video could not be decoded; the frames of the rest are in",
+    "VIDEO_TOO_LARGE": "longer, larger or denser than one video may be",
     "IMAGE_TOO_LARGE": "more pixels than one picture may have",
     "DECODE_FAILED": "the picture is damaged",
     "ITEM_TIMEOUT": "decoding took too long, twice",

@@ -5,7 +5,7 @@ Sample ids are sha256 digests held as rows of bytes, `(n, 32) uint8`; hex appear
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ Ids = NDArray[np.uint8]  # (n, 32)
 Vectors = NDArray[np.float32]  # (n, d)
 Positions = NDArray[np.int64]  # (k,)
 Distances = NDArray[np.float32]  # (k,)
+
+NO_PTS: Final = -(2**63)  # as FFmpeg says it
 
 
 class Reason(StrEnum):
@@ -37,6 +39,26 @@ class ItemFailure:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """Where each sample stands in a video, or in another sequence of pictures; row for row beside the samples."""
+
+    videos: list[str]  # (n,) path of the video, or of the folder that holds the sequence
+    numbers: NDArray[np.int64]  # (n,) in presentation order, from 0
+    pts: NDArray[np.int64]  # (n,) presentation time in the stream's own unit, NO_PTS where there is none
+    times_s: NDArray[np.float64]  # (n,) the same in seconds, NaN where unknown
+    shapes: NDArray[np.int32]  # (n, 2) width, height of the upright frame; 0 where only decoding tells
+
+    def take(self, rows: Positions) -> "Frames":
+        return Frames(
+            videos=[self.videos[row] for row in rows],
+            numbers=self.numbers[rows],
+            pts=self.pts[rows],
+            times_s=self.times_s[rows],
+            shapes=self.shapes[rows],
+        )
+
+
+@dataclass(frozen=True)
 class Listing:
     """The snapshot of a source in canonical order: by sample id, then path. Duplicates are still in it."""
 
@@ -44,6 +66,7 @@ class Listing:
     paths: list[str]  # (n,) relative to the dataset's root, '/'-separated
     sizes: NDArray[np.int64]  # (n,) bytes
     failures: list[ItemFailure] = field(default_factory=list)  # unreadable at listing time
+    frames: Frames | None = None  # where the samples are frames
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -68,6 +91,7 @@ class Embedded:
     shapes: NDArray[np.int32]  # (m, 2) width, height after EXIF orientation; 0 where unknown
     failures: list[ItemFailure]  # listing and decoding failures together
     duplicates: dict[str, str]  # path of each exact duplicate -> path of its representative
+    frames: Frames | None = None  # where the samples are frames
 
 
 @dataclass(frozen=True)

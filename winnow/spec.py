@@ -32,6 +32,7 @@ class FolderSource(Spec):
 
     type: Literal["folder"]
     path: PathText
+    sequences: Literal["by_folder"] | None = None  # the pictures of each folder are the frames of one recording
 
 
 class ArchiveSource(Spec):
@@ -68,12 +69,50 @@ class Table(Spec):
         return self
 
 
-Source = Annotated[FolderSource | ArchiveSource | VectorsSource, Field(discriminator="type")]
+class Sampling(Spec):
+    """Which frames of a video become samples: exactly one of these rules."""
+
+    fps: float | None = Field(None, gt=0, le=1000, allow_inf_nan=False)  # by time stamps, whatever the frame rate
+    every_nth: int | None = Field(None, ge=1, le=2**31)
+    keyframes: bool = False
+    scene_change: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)  # a score as of FFmpeg's `scene`
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Sampling":
+        if len(self._given()) != 1:
+            raise ValueError("give exactly one of fps, every_nth, keyframes, scene_change")
+        return self
+
+    @property
+    def rule(self) -> tuple[str, float]:
+        """Its name and its number."""
+        ((name, value),) = self._given().items()
+        return name, float(value)
+
+    def _given(self) -> dict[str, float]:
+        rules = {name: getattr(self, name) for name in ("fps", "every_nth", "keyframes", "scene_change")}
+        return {name: value for name, value in rules.items() if value}
+
+
+class VideosSource(Spec):
+    """Frames of one video, or of every video below a folder; needs the extra `video` on the worker."""
+
+    type: Literal["videos"]
+    path: PathText
+    sampling: Sampling = Sampling(fps=1)
+
+
+Source = Annotated[FolderSource | ArchiveSource | VectorsSource | VideosSource, Field(discriminator="type")]
 
 
 class DatasetSpec(Spec):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "yard", "source": {"type": "folder", "path": "/data/yard"}}]}
+        json_schema_extra={
+            "examples": [
+                {"name": "yard", "source": {"type": "folder", "path": "/data/yard"}},
+                {"name": "gate", "source": {"type": "videos", "path": "/data/clips", "sampling": {"fps": 2}}},
+            ]
+        }
     )
 
     name: Name = "dataset"

@@ -91,6 +91,7 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         roots=settings.allow_roots,
         upload=artifacts.upload(upload_id) if upload_id else None,
         limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
+        processes=settings.decoders or kernels.effective_threads(settings.threads),
     )
 
 

@@ -69,7 +69,8 @@ def write(
     _write_lists(out, outcome)
     _write_pictures(out, outcome, pictures, report)
     if spec.output is not None and pictures is not None:
-        paths = [outcome.embedded.paths[position] for position in outcome.selection.positions]
+        # By name and not by rank: the frames of a video are found on one way through it.
+        paths = sorted(outcome.embedded.paths[position] for position in outcome.selection.positions)
         target = Path(spec.output.path)
         copy_selected(pictures.original, paths, target, roots=output_roots, job_id=job_id, report=report)
     out.put_bytes("timings.json", _JSON, canonical_json(outcome.timings_s))

@@ -33,6 +33,10 @@ class SelectedSample:
     bytes: int
     width: int | None
     height: int | None
+    video: str | None = None  # where the sample is a frame: its video or folder,
+    frame: int | None = None  # its number there, from 0,
+    pts: int | None = None  # its time stamp, in the video's own unit
+    time_s: float | None = None  # and in seconds
 
 
 class Client:
@@ -91,6 +95,19 @@ class Client:
     def submit_folder(self, path: str | Path, *, method: str = "coreset", **target: float) -> Job:
         """The shortest way: a folder the service may read, a method, one of count, fraction, radius, min_distance."""
         source = {"type": "folder", "path": str(path)}
+        selection = {"method": method, "target": target}
+        return self.submit({"dataset": {"source": source}, "selection": selection})
+
+    def submit_videos(
+        self,
+        path: str | Path,
+        *,
+        sampling: dict[str, Any] | None = None,
+        method: str = "coreset",
+        **target: float,
+    ) -> Job:
+        """The same for a video, or a folder of them: `sampling` is one of fps, every_nth, keyframes, scene_change."""
+        source = {"type": "videos", "path": str(path)} | ({"sampling": sampling} if sampling else {})
         selection = {"method": method, "target": target}
         return self.submit({"dataset": {"source": source}, "selection": selection})
 
@@ -165,7 +182,7 @@ class Client:
         known = {field.name for field in fields(SelectedSample)}
         # Not `iter_lines`: it would also break a line within a name, at U+2028 and its like.
         lines = (json.loads(line) for line in answer.content.split(b"\n") if line)
-        return [SelectedSample(**{name: line[name] for name in known}) for line in lines]
+        return [SelectedSample(**{name: line[name] for name in known & line.keys()}) for line in lines]
 
     def removed(self, job_id: str) -> Iterator[dict[str, Any]]:
         yield from self._pages(f"/v1/jobs/{job_id}/removed", {"page_size": 1000})

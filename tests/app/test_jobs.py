@@ -286,3 +286,18 @@ def test_a_deletion_between_a_look_and_a_download_is_not_found(api, root, monkey
     monkeypatch.setattr(files, "find", found_and_lost)
     answer = api.http.get(f"/v1/jobs/{job_id}/selection{query}")
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+def test_a_plan_tells_that_copying_frames_out_takes_its_time(api, root):
+    source = {"type": "videos", "path": str(root)}
+    dataset_id = api.http.post("/v1/datasets", json={"source": source}).json()["id"]
+    with api.database.begin() as connection:
+        counts = {"items": 1000, "bytes": 10, "quarantined": 0}
+        datasets.set_listed(connection, dataset_id, counts=counts, fingerprint="f", snapshot="s.parquet")
+    body = {"dataset_id": dataset_id, "selection": {"method": "coreset", "target": {"count": 500}}}
+
+    def writing_s(**more):
+        plan = api.http.post("/v1/jobs?validate_only=true", json=body | more).json()
+        return next(stage["estimated_seconds"] for stage in plan["stages"] if stage["name"] == "writing")
+
+    assert writing_s(output={"path": str(root / "new")}) > 10 + writing_s()

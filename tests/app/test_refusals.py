@@ -143,3 +143,33 @@ def test_a_repeat_after_the_deletion_is_given_the_first_answer(api, root):
     assert api.http.delete(f"/v1/jobs/{first['id']}").status_code == 204
     again = api.submit(root, **{"Idempotency-Key": "k", "Prefer": "wait=1"})
     assert (again.status_code, again.json()) == (202, first)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {}, {"fps": 1, "every_nth": 2}, {"fps": 0}, {"fps": -1}, {"fps": 1e9}, {"fps": "2"}, {"every_nth": 0},
+        {"every_nth": 1.5}, {"keyframes": False}, {"keyframes": 1}, {"scene_change": 0}, {"scene_change": 2},
+        {"all": True}, [], "fps",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_frames_are_chosen_by_exactly_one_rule(api, root, sampling):
+    source = {"type": "videos", "path": str(root), "sampling": sampling}
+    answer = api.http.post("/v1/datasets", json={"source": source})
+    assert_problem(answer, 422, "INVALID_REQUEST")
+    assert all(error["pointer"].startswith("/source/sampling") for error in answer.json()["errors"])
+
+
+@pytest.mark.parametrize(
+    "sampling", [{"fps": 2}, {"fps": 0.5}, {"every_nth": 10}, {"keyframes": True}, {"scene_change": 0.3}], ids=str
+)
+def test_each_rule_is_taken_and_shown_again(api, root, sampling):
+    source = {"type": "videos", "path": str(root), "sampling": sampling}
+    shown = api.http.post("/v1/datasets", json={"source": source}).json()["source"]
+    assert {name: value for name, value in shown["sampling"].items() if value} == sampling
+
+
+def test_without_a_rule_it_is_one_frame_a_second(api, root):
+    shown = api.http.post("/v1/datasets", json={"source": {"type": "videos", "path": str(root)}}).json()["source"]
+    assert shown["sampling"]["fps"] == 1

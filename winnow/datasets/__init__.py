@@ -1,8 +1,9 @@
 """Sources become items: listed in canonical order, read one by one, decoded where nothing can be harmed.
 
-Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `vectors` the
-kinds, `beneath` how files are opened, `snapshot` a listing on disk, `decode` bytes to pixels, `decoders` the guarded
-processes that do it, `atomic` files that appear whole or not at all.
+Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `video`,
+`vectors` the kinds, `beneath` how files are opened, `snapshot` a listing on disk, `decode` bytes to pixels, `decoders`
+the guarded processes that do it, `video_decoder` and `video_protocol` how another one is asked for frames,
+`video_process` and `video_frames` how it answers, `atomic` files that appear whole or not at all.
 """
 
 from importlib import import_module

@@ -9,11 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.errors import ItemError
-from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
+from winnow.results import Frames, Ids, ItemFailure, Listing, Report, Vectors
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
 
 Kind = Literal["images", "vectors"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoLimits:
+    """What one video may cost; one that passes any of them is VIDEO_TOO_LARGE."""
+
+    max_pixels: int = 64_000_000  # of a frame
+    max_streams: int = 64
+    max_seconds: int = 12 * 3600  # from the first frame to the last
+    max_frames: int = 3_000_000
+    max_fps: int = 1000  # over any time from the start
+    max_decode_s: int = 2 * 3600  # of one processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +39,7 @@ class Limits:
     archive_ratio: int = 20  # this many times its size
     archive_slack_bytes: int = 1 << 30  # plus this
     max_ratio: int = 200  # one entry of a zip may unpack to this many times its packed size
+    video: VideoLimits = VideoLimits()
 
 
 class Reader(Protocol):
@@ -67,13 +81,23 @@ def is_picture(name: str) -> bool:
 
     What an item really is shows when it is decoded. Any other file (labels, notes) is no item and no failure either.
     """
+    return _is_shown(name) and name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def is_video(name: str) -> bool:
+    """The same of a video."""
+    return _is_shown(name) and name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _is_shown(name: str) -> bool:
     parts = [part for part in name.split("/") if part not in {"", "."}]
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and name.lower().endswith(PICTURE_SUFFIXES)
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def canonical(found: Iterable[tuple[str, bytes, int]], failures: Iterable[ItemFailure] = ()) -> Listing:
-    """(path, sha256, size) in any order becomes a listing by sample id, then path."""
+def canonical(
+    found: Iterable[tuple[str, bytes, int]], failures: Iterable[ItemFailure] = (), frames: Frames | None = None
+) -> Listing:
+    """(path, sha256, size) in any order, each with its row of `frames`, becomes a listing by sample id, then path."""
     rows = list(found)
     ids = np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(len(rows), 32)
     order = canonical_order(ids, [row[0] for row in rows])
@@ -82,6 +106,7 @@ def canonical(found: Iterable[tuple[str, bytes, int]], failures: Iterable[ItemFa
         paths=[rows[position][0] for position in order],
         sizes=np.array([rows[position][2] for position in order], np.int64),
         failures=in_order(failures),
+        frames=frames.take(order) if frames is not None else None,
     )
 
 

@@ -6,18 +6,23 @@ root is passed over, because what it shows is reached by its own path; a link th
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from winnow.datasets.base import Kind, Limits, canonical, is_picture, unchanged
 from winnow.datasets.beneath import Root, open_file, open_folder, opened_root
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, SourceGone, TooManyItems
-from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
+from winnow.results import NO_PTS, Frames, Ids, ItemFailure, Listing, Report, Vectors
 
+_COUNTED: Final = re.compile(r"(\D*)(\d*)", re.ASCII)
 _MAX_DEPTH: Final = 200  # folders within folders
 _HASHERS: Final = 2  # reading is the slow part; two keep a disk busy
 _BATCH: Final = 256  # files between two words to the caller, who may want an end
@@ -30,14 +35,15 @@ class FolderReader:
 
     kind: Kind = "images"
 
-    def __init__(self, root: Path, limits: Limits) -> None:
-        self._root, self._limits = root, limits
+    def __init__(self, root: Path, limits: Limits, *, sequences: bool = False) -> None:
+        """With `sequences` the pictures of each folder are the frames of one recording."""
+        self._root, self._limits, self._sequences = root, limits, sequences
 
     def list(self, report: Report) -> Listing:
         found: list[Hashed] = []
         failures: list[ItemFailure] = []
-        with self._opened() as root, ThreadPoolExecutor(_HASHERS) as hashers:
-            paths = [*_Walk(root, self._limits.max_items, failures, report)]
+        with opened_folder(self._root) as root, ThreadPoolExecutor(_HASHERS) as hashers:
+            paths = [*Walk(root, self._limits.max_items, failures, report)]
             for begin in range(0, len(paths), _BATCH):
                 batch = paths[begin : begin + _BATCH]
                 for item in hashers.map(lambda path: self._hashed(root, path), batch):
@@ -48,7 +54,8 @@ class FolderReader:
                 report("reading", begin + len(batch), len(paths), len(failures))
         if not found and not failures:
             raise DatasetEmpty("the folder holds no picture (jpg, png, webp, gif, bmp or tiff)")
-        return canonical(found, failures)
+        frames = _by_folder([path for path, _, _ in found]) if self._sequences else None
+        return canonical(found, failures, frames)
 
     def read(self, path: str, sample_id: bytes) -> bytes:
         return unchanged(self.content(path), sample_id)
@@ -57,7 +64,7 @@ class FolderReader:
 
     def content(self, path: str) -> bytes:
         """The file as it is now."""
-        with self._opened() as root, open(open_file(root, os.fsencode(path)), "rb") as file:
+        with opened_folder(self._root) as root, open(open_file(root, os.fsencode(path)), "rb") as file:
             try:
                 content = file.read(self._limits.max_item_bytes + 1)
             except OSError as error:
@@ -68,15 +75,6 @@ class FolderReader:
 
     def vectors(self) -> tuple[Ids, Vectors]:
         raise InvalidVectors("this dataset holds pictures, not vectors")
-
-    @contextmanager
-    def _opened(self) -> Iterator[Root]:
-        with ExitStack() as stack:
-            try:
-                root = stack.enter_context(opened_root(self._root))
-            except OSError as error:
-                raise SourceGone(f"the dataset's folder cannot be opened: {error.strerror}") from error
-            yield root
 
     def _hashed(self, root: Root, path: bytes) -> Hashed | ItemFailure:
         try:
@@ -95,11 +93,30 @@ class FolderReader:
             return ItemFailure(name, "UNREADABLE", error.strerror or "")
 
 
-class _Walk:
-    """Paths of would-be pictures below the root; links that leave it and closed folders become failures."""
+@contextmanager
+def opened_folder(path: Path) -> Iterator[Root]:
+    """The folder of a dataset, which may have gone since."""
+    with ExitStack() as stack:
+        try:
+            root = stack.enter_context(opened_root(path))
+        except OSError as error:
+            raise SourceGone(f"the dataset's folder cannot be opened: {error.strerror}") from error
+        yield root
 
-    def __init__(self, root: Root, max_items: int, failures: list[ItemFailure], report: Report) -> None:
+
+class Walk:
+    """Paths of would-be items below the root; links that leave it and closed folders become failures."""
+
+    def __init__(
+        self,
+        root: Root,
+        max_items: int,
+        failures: list[ItemFailure],
+        report: Report,
+        wanted: Callable[[str], bool] = is_picture,
+    ) -> None:
         self._root, self._max_items, self._failures, self._report = root, max_items, failures, report
+        self._wanted = wanted
 
     def __iter__(self) -> Iterator[bytes]:
         waiting, seen = [b"."], 0
@@ -111,7 +128,7 @@ class _Walk:
                 elif self._is_item(path, mode):
                     seen += 1
                     if seen + len(self._failures) > self._max_items:
-                        raise TooManyItems(f"the folder holds more than {self._max_items} pictures")
+                        raise TooManyItems(f"the folder holds more than {self._max_items} items")
                     yield path
             self._report("reading", 0, 0, len(self._failures))
 
@@ -136,7 +153,7 @@ class _Walk:
             os.close(descriptor)
 
     def _is_item(self, path: bytes, mode: int) -> bool:
-        looks_like_one = is_picture(_shown(path))
+        looks_like_one = self._wanted(_shown(path))
         if not stat.S_ISLNK(mode):
             return looks_like_one
         try:
@@ -146,6 +163,29 @@ class _Walk:
                 self._failures.append(ItemFailure(_shown(path), error.code, error.detail))
             return False
         return looks_like_one and not (Path(os.fsdecode(self._root.path)) / os.fsdecode(path)).is_dir()
+
+
+def _by_folder(paths: "list[str]") -> Frames:
+    """Each folder a sequence, its pictures in the order people count: frame9 before frame10."""
+    folders = [path.rpartition("/")[0] or "." for path in paths]
+    numbers = np.zeros(len(paths), np.int64)
+    seen: Counter[str] = Counter()
+    for row in sorted(range(len(paths)), key=lambda row: _natural(paths[row])):
+        numbers[row] = seen[folders[row]]
+        seen[folders[row]] += 1
+    return Frames(
+        videos=folders,
+        numbers=numbers,
+        pts=np.full(len(paths), NO_PTS),
+        times_s=np.full(len(paths), np.nan),
+        shapes=np.zeros((len(paths), 2), np.int32),
+    )
+
+
+def _natural(path: str) -> tuple[list[tuple[int, str]], str]:
+    """Digits compare as numbers, all else as text; names that differ in leading zeros alone, as they stand."""
+    name = path.rpartition("/")[2]
+    return [(int(digits or -1), text) for text, digits in _COUNTED.findall(name)], name
 
 
 def _kind(entry: "os.DirEntry[str]") -> int:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.datasets.atomic import appearing
-from winnow.results import ItemFailure, Listing
+from winnow.results import NO_PTS, Frames, ItemFailure, Listing
 
 SCHEMA: Final = pa.schema(
     [
@@ -20,6 +20,15 @@ SCHEMA: Final = pa.schema(
         ("detail", pa.string()),
     ]
 )
+_OF_A_FRAME: Final = (
+    ("video", pa.string()),
+    ("frame", pa.int64()),
+    ("pts", pa.int64()),
+    ("time_s", pa.float64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+)
+FRAMES_SCHEMA: Final = pa.schema([*SCHEMA, *(pa.field(*column) for column in _OF_A_FRAME)])  # where samples are frames
 _GROUP: Final = 65_536  # rows a group, so that a page of them can be read alone
 
 
@@ -33,7 +42,7 @@ def write(listing: Listing, file: BinaryIO) -> None:
 
 
 def load(path: Path) -> Listing:
-    table = pq.read_table(path, schema=SCHEMA)
+    table = pq.read_table(path, schema=FRAMES_SCHEMA if "video" in pq.read_schema(path).names else SCHEMA)
     valid = table.filter(table["sample_id"].is_valid())
     failed = table.filter(table["sample_id"].is_null())
     ids = np.frombuffer(b"".join(valid["sample_id"].to_pylist()), np.uint8).reshape(-1, 32)
@@ -43,6 +52,19 @@ def load(path: Path) -> Listing:
         paths=valid["path"].to_pylist(),
         sizes=valid["bytes"].to_numpy().astype(np.int64),
         failures=[ItemFailure(*row) for row in zip(*columns, strict=True)],
+        frames=frames_of(valid) if "video" in table.column_names else None,
+    )
+
+
+def frames_of(table: pa.Table) -> Frames:
+    """The columns of `FRAMES_SCHEMA` that say where each sample stands; null where that is not known."""
+    sides = [table[name].fill_null(0).to_numpy().astype(np.int32) for name in ("width", "height")]
+    return Frames(
+        videos=table["video"].to_pylist(),
+        numbers=table["frame"].to_numpy().astype(np.int64),
+        pts=table["pts"].fill_null(NO_PTS).to_numpy().astype(np.int64),
+        times_s=table["time_s"].to_numpy().astype(np.float64),  # null becomes NaN
+        shapes=np.stack(sides, axis=1),
     )
 
 
@@ -57,7 +79,7 @@ def fingerprint(listing: Listing) -> str:
 
 def _table(listing: Listing) -> pa.Table:
     good, bad = len(listing), listing.failures
-    return pa.table(
+    table = pa.table(
         {
             "sample_id": [row.tobytes() for row in listing.ids] + [None] * len(bad),
             "path": listing.paths + [failure.path for failure in bad],
@@ -67,3 +89,19 @@ def _table(listing: Listing) -> pa.Table:
         },
         schema=SCHEMA,
     )
+    return table if listing.frames is None else _with_frames(table, listing.frames)
+
+
+def _with_frames(table: pa.Table, frames: Frames) -> pa.Table:
+    """Null in the rows of failures, which come last."""
+    columns = (
+        pa.array(frames.videos, pa.string()),
+        pa.array(frames.numbers),
+        pa.array(frames.pts, mask=frames.pts == NO_PTS),
+        pa.array(frames.times_s, mask=np.isnan(frames.times_s)),
+        *(pa.array(side, mask=side == 0) for side in frames.shapes.T),
+    )
+    missing = len(table) - len(frames.videos)
+    for field, column in zip(_OF_A_FRAME, columns, strict=True):
+        table = table.append_column(pa.field(*field), pa.concat_arrays([column, pa.nulls(missing, field[1])]))
+    return table

@@ -18,7 +18,7 @@ from winnow.datasets.decoders import Decoded, DecoderPool
 from winnow.embeddings.base import Encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, SourceGone, TooManyItemErrors
-from winnow.results import Embedded, ItemFailure, Listing, Report
+from winnow.results import Embedded, Frames, ItemFailure, Listing, Report
 from winnow.spec import OnError
 
 SHARD: Final = 1024  # samples: what a kill can cost at most
@@ -75,6 +75,7 @@ def without_zeros(embedded: Embedded, total: int, on_error: OnError) -> Embedded
         shapes=np.ascontiguousarray(embedded.shapes[rows]),
         failures=failures,
         duplicates={path: first for path, first in embedded.duplicates.items() if first not in gone},
+        frames=embedded.frames.take(rows) if embedded.frames is not None else None,
     )
 
 
@@ -229,14 +230,16 @@ def _collected(listing: Listing, first: Rows, found: _Columns, judge: Callable[[
     if not good.any():
         raise DatasetEmpty(f"no sample of the dataset could be used{examples(failures)}")
     kept = first[good]
+    frames = listing.frames.take(kept) if listing.frames is not None else None
     return Embedded(
         ids=np.ascontiguousarray(listing.ids[kept]),
         paths=[listing.paths[position] for position in kept],
         sizes=listing.sizes[kept],
         vectors=np.ascontiguousarray(found.vectors if good.all() else _moved_up(found.vectors, good), np.float32),
-        shapes=np.ascontiguousarray(found.shapes[good]),
+        shapes=_shapes(found.shapes[good], frames),
         failures=failures,
         duplicates=duplicates,
+        frames=frames,
     )
 
 
@@ -250,6 +253,13 @@ def _moved_up(vectors: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[
         vectors[kept : kept + len(block)] = block
         kept += len(block)
     return vectors[:kept]
+
+
+def _shapes(decoded: NDArray[np.int32], frames: Frames | None) -> NDArray[np.int32]:
+    """A frame may have been decoded from a smaller picture of it."""
+    if frames is None:
+        return np.ascontiguousarray(decoded)
+    return np.where(frames.shapes > 0, frames.shapes, decoded).astype(np.int32)
 
 
 def _copies(listing: Listing, first: Rows, found: _Columns) -> tuple[list[ItemFailure], dict[str, str]]:

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from winnow.exports.rows import Row
 
 _BATCH = 65_536  # rows a Parquet group: a prefix of the ranking can be read without the rest
-_COLUMNS = ("rank", "sample_id", "path", "insertion_distance", "bytes", "width", "height")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -41,9 +40,9 @@ def write_jsonl(rows: Iterable[Row], file: BinaryIO) -> None:
 def write_csv(rows: Iterable[Row], file: BinaryIO) -> None:
     """For spreadsheets: a path that a spreadsheet would run as a formula gets a leading apostrophe."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.DictWriter(text, fieldnames=_COLUMNS)
+    writer = csv.DictWriter(text, fieldnames=_SCHEMA.names)
     writer.writeheader()
-    writer.writerows({**row, "path": _inert(row["path"])} for row in rows)
+    writer.writerows({**row, "path": _inert(row["path"]), "video": _inert(row.get("video"))} for row in rows)
     text.flush()
     text.detach()
 
@@ -63,6 +62,10 @@ _SCHEMA = pa.schema(
         ("bytes", pa.int64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("video", pa.string()),
+        ("frame", pa.int64()),
+        ("pts", pa.int64()),
+        ("time_s", pa.float64()),
     ]
 )
 
@@ -86,5 +89,5 @@ def _one_line(path: str) -> str:
     return "\\" + path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _inert(path: str) -> str:
-    return f"'{path}" if path.startswith(_FORMULA_STARTS) else path
+def _inert(path: str | None) -> str | None:
+    return f"'{path}" if path is not None and path.startswith(_FORMULA_STARTS) else path

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from winnow.errors import ITEM_CODES
-from winnow.results import Embedded, Reason, Selection
+from winnow.results import NO_PTS, Embedded, Frames, Reason, Selection
 
 Row = dict[str, Any]
 
@@ -25,6 +25,7 @@ def kept_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
             "bytes": int(embedded.sizes[position]),
             "width": width,
             "height": height,
+            **_frame(embedded.frames, int(position)),
         }
 
 
@@ -66,6 +67,19 @@ def _facts(embedded: Embedded, selection: Selection, position: int) -> Row:
         "nearest_kept_distance": _number(selection.distance[position]),
         "covered_at_rank": int(selection.covered_at[position]),
         "kept_at_budget": budget if budget > 0 else None,
+    }
+
+
+def _frame(frames: Frames | None, row: int) -> Row:
+    """Where the sample stands in its video; null where it comes from none."""
+    if frames is None:
+        return {"video": None, "frame": None, "pts": None, "time_s": None}
+    pts, time_s = int(frames.pts[row]), float(frames.times_s[row])
+    return {
+        "video": frames.videos[row],
+        "frame": int(frames.numbers[row]),
+        "pts": None if pts == NO_PTS else pts,
+        "time_s": None if math.isnan(time_s) else time_s,
     }
 
 

@@ -1,29 +1,55 @@
 """The contract every reader of pictures keeps, and the canonical order."""
 
 import hashlib
+import io
 import random
 import shutil
 
+import clips
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from winnow.datasets import Limits, Reader
 from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import canonical, is_picture
 from winnow.datasets.folder import FolderReader
+from winnow.datasets.video import VideosReader, frame_path
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, TooManyItems
 from winnow.results import silent
+from winnow.spec import Sampling
 
 DEFAULTS = Limits()
 NAMES = ["b/two.png", "a/one.PNG", "twin of one.png", "c/d/e/three.png"]
 
 
-@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+def videos_reader(folder, names, limits):
+    """A video of one frame for each name, a note, and a hidden video; the twin is a copy."""
+    (folder / "root").mkdir()
+    for number, name in enumerate(names):
+        video = folder / "root" / name.lower().replace(".png", ".mp4")
+        clips.make(video, [clips.scene(1 if name.startswith("twin") else number)])
+    (folder / "root" / "labels.csv").write_text("a,b")
+    clips.make(folder / "root" / ".hidden" / "x.mp4", 1)
+    return VideosReader(folder / "root", Sampling(every_nth=1), folder / "ds", limits)
+
+
+@pytest.fixture
+def paths(request):
+    """What the four pictures are called in the listing."""
+    if request.node.callspec.params["make_reader"] != "videos":
+        return NAMES
+    return [frame_path(name.lower().replace(".png", ".mp4"), 0) for name in NAMES]
+
+
+@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "videos"])
 def make_reader(request, tmp_path, picture, zipped, tarred):
     """A reader of any kind over the same four pictures, a note, and a hidden file."""
 
     def make(names=tuple(NAMES), limits=DEFAULTS) -> Reader:
+        if request.param == "videos":
+            return videos_reader(tmp_path, names, limits)
         contents = {name: picture(sum(map(ord, name))) for name in names}
         if "twin of one.png" in contents:
             contents["twin of one.png"] = contents["a/one.PNG"]
@@ -41,17 +67,37 @@ def make_reader(request, tmp_path, picture, zipped, tarred):
     return make
 
 
-def test_every_picture_is_listed_with_its_hash_and_nothing_else(make_reader):
+def test_every_picture_is_listed_and_nothing_else(make_reader, paths):
     reader = make_reader()
     listing = reader.list(silent)
     assert reader.kind == "images"
-    assert sorted(listing.paths) == sorted(NAMES)
+    assert sorted(listing.paths) == sorted(paths)
     assert listing.failures == []
     for path, sample_id, size in zip(listing.paths, listing.ids, listing.sizes, strict=True):
         content = reader.read(path, sample_id.tobytes())
+        assert len(content) == size
+        assert (
+            Image.open(io.BytesIO(content)).size
+            == Image.open(io.BytesIO(reader.original(path, sample_id.tobytes()))).size
+        )
+
+
+def test_equal_pictures_have_one_id_and_others_have_others(make_reader, paths):
+    listing = make_reader().list(silent)
+    ids = {path: row.tobytes() for path, row in zip(listing.paths, listing.ids, strict=True)}
+    two, one, twin, three = (ids[path] for path in paths)
+    assert one == twin
+    assert len({one, two, three}) == 3
+
+
+@pytest.mark.parametrize("make_reader", ["folder", "zip", "tar.gz"], indirect=True)
+def test_a_file_is_named_by_the_hash_of_its_bytes_and_copied_as_it_is(make_reader):
+    reader = make_reader()
+    listing = reader.list(silent)
+    for path, sample_id in zip(listing.paths, listing.ids, strict=True):
+        content = reader.read(path, sample_id.tobytes())
         assert hashlib.sha256(content).digest() == sample_id.tobytes()
         assert reader.original(path, sample_id.tobytes()) == content
-        assert len(content) == size
 
 
 def test_the_order_is_by_content_hash_then_path(make_reader):

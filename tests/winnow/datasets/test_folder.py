@@ -76,3 +76,40 @@ def test_no_descriptor_is_left_open(root):
         reader.list(silent)
         reader.content("sub/a.png")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_the_pictures_of_each_folder_can_be_a_sequence_in_the_order_people_count(tmp_path, picture):
+    names = [
+        "b/frame9.png",
+        "b/frame10.png",
+        "b/frame2.png",
+        "a/take1_9.png",
+        "a/take1_10.png",
+        "a/take02_1.png",
+        "x.png",
+    ]
+    for number, name in enumerate(names):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_bytes(picture(number))
+    listing = FolderReader(tmp_path / "root", Limits(), sequences=True).list(silent)
+    rows = zip(listing.frames.videos, listing.frames.numbers.tolist(), listing.paths, strict=True)
+    assert sorted(rows) == [
+        (".", 0, "x.png"),
+        ("a", 0, "a/take1_9.png"),
+        ("a", 1, "a/take1_10.png"),
+        ("a", 2, "a/take02_1.png"),
+        ("b", 0, "b/frame2.png"),
+        ("b", 1, "b/frame9.png"),
+        ("b", 2, "b/frame10.png"),
+    ]
+    assert FolderReader(tmp_path / "root", Limits()).list(silent).frames is None
+
+
+@pytest.mark.parametrize(
+    "name", ["9" * 190 + ".png", "\N{SUPERSCRIPT TWO}.png", "\N{ARABIC-INDIC DIGIT TWO}.png", "-.png"]
+)
+def test_strange_numbers_in_names_are_put_in_some_order(tmp_path, picture, name):
+    for other in (name, "1.png", "a.png"):
+        (tmp_path / other).write_bytes(picture())
+    listing = FolderReader(tmp_path, Limits(), sequences=True).list(silent)
+    assert sorted(listing.frames.numbers.tolist()) == [0, 1, 2]

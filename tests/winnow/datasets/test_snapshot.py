@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +70,10 @@ def test_a_full_disk_is_a_reason_to_try_again(tmp_path):
     with pytest.raises(WorkerStorageFull), appearing(tmp_path / "f"), open("/dev/full", "wb", buffering=0) as full:
         full.write(b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_listing_without_frames_has_the_columns_it_always_had(tmp_path):
+    """So that what other releases wrote is read, and what this one writes is read by them."""
+    snapshot.save(canonical(ROWS), tmp_path / "s.parquet")
+    assert pq.read_schema(tmp_path / "s.parquet").names == ["sample_id", "path", "bytes", "code", "detail"]
+    assert snapshot.load(tmp_path / "s.parquet").frames is None

@@ -77,3 +77,11 @@ def test_a_spreadsheet_never_sees_a_formula():
 def test_parquet_can_be_read_by_row_group():
     content = written("parquet", rows_of([f"{index}.jpg" for index in range(70_000)]))
     assert pq.ParquetFile(io.BytesIO(content)).num_row_groups == 2
+
+
+def test_the_place_of_a_frame_is_in_the_table_and_in_the_spreadsheet():
+    rows = [{**rows_of(["=a-1-mp4.png"])[0], "video": "=a.mp4", "frame": 1, "pts": 512, "time_s": 0.1}]
+    (line,) = csv.DictReader(io.StringIO(written("csv", rows).decode(), newline=""))
+    assert [line[name] for name in ("video", "frame", "pts", "time_s")] == ["'=a.mp4", "1", "512", "0.1"]
+    (row,) = pq.read_table(io.BytesIO(written("parquet", rows))).to_pylist()
+    assert [row[name] for name in ("video", "frame", "pts", "time_s")] == ["=a.mp4", 1, 512, 0.1]

@@ -1,11 +1,13 @@
 """Every sample is accounted for once: kept, removed with a reason that is true, or in quarantine."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.exports import kept_rows, quarantine_rows, removed_rows
-from winnow.results import Embedded, ItemFailure, Selection
+from winnow.results import NO_PTS, Embedded, Frames, ItemFailure, Selection
 
 
 def embedded_of(n: int, duplicates: dict[str, str] | None = None) -> Embedded:
@@ -73,3 +75,18 @@ def test_the_quarantine_lists_every_failure_by_path():
         ("a.jpg", "UNREADABLE"),
         ("z.jpg", "DECODE_FAILED"),
     ]
+
+
+def test_a_row_says_where_its_frame_stands_and_null_where_that_is_not_known():
+    frames = Frames(
+        videos=["a.mp4", "b.mkv", "c"],
+        numbers=np.array([7, 0, 3]),
+        pts=np.array([-512, NO_PTS, 90]),
+        times_s=np.array([-0.5, np.nan, 3.0]),
+        shapes=np.zeros((3, 2), np.int32),
+    )
+    selection = keeping(3, [1, 0], [np.inf, 1.0])
+    rows = list(kept_rows(replace(embedded_of(3), frames=frames), selection))
+    where = ("video", "frame", "pts", "time_s")
+    assert [tuple(row[name] for name in where) for row in rows] == [("b.mkv", 0, None, None), ("a.mp4", 7, -512, -0.5)]
+    assert {row[name] for row in kept_rows(embedded_of(3), selection) for name in where} == {None}
