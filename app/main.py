@@ -18,6 +18,9 @@ from app.queue import CeleryDoorbell, NullDoorbell
 from app.rates import Buckets
 from app.routers import catalog, datasets, health, jobs, results
 from app.tokens import Tokens, load_secret
+from winnow.connections import load_connections
+from winnow.datasets.addresses import UrlRules
+from winnow.datasets.allowed import Remote
 from winnow.errors import WinnowError
 from winnow.settings import Settings
 from winnow.store import migrate
@@ -41,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         doorbell=CeleryDoorbell(settings.broker_url) if settings.broker_url else NullDoorbell(),
         tokens=Tokens(load_secret(settings.data_dir)),
         buckets=Buckets(settings.rate_per_minute),
+        remote=_remote(settings),
     )
 
     @asynccontextmanager
@@ -66,6 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
         _serve_page(app)
     app.add_middleware(Guard, settings=settings, metrics=parts.metrics)
     return app
+
+
+def _remote(settings: Settings) -> Remote:
+    """Read once; a list of connections that makes no sense ends the start, with a word."""
+    urls = UrlRules(settings.private_places, frozenset(settings.allowed_hosts)) if settings.allow_urls else None
+    return Remote(load_connections(settings.connections), urls=urls)
 
 
 def _look_around(parts: Parts) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -90,7 +90,7 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
         return 202, dataset_json(row, listing.id)
 
     request = ["dataset", spec.model_dump(mode="json")]
-    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, spec.source))
+    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, caller, spec.source))
     parts.doorbell.ring(said.body["job_id"])
     return said
 
@@ -103,14 +103,14 @@ def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobR
         return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
 
     fingerprint = ["job", request.model_dump(mode="json")]
-    said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, request))
+    said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, caller, request))
     parts.doorbell.ring(said.body["id"])
     return said
 
 
 def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str, Any]:
     """What the job would do and cost; stores nothing."""
-    _check_job(parts, request)
+    _check_job(parts, caller, request)
     counts: dict[str, Any] | None = None
     with parts.database.read() as connection:
         if request.dataset is not None:
@@ -245,19 +245,19 @@ def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSp
     return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
 
 
-def _check_job(parts: Parts, request: JobRequest) -> None:
+def _check_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> None:
     if request.dataset is not None:
-        _check_dataset(parts, request.dataset.source, "/dataset")
+        _check_dataset(parts, caller, request.dataset.source, "/dataset")
     if request.output is not None:
         _check_output(parts, request.output.path)
 
 
-def _check_dataset(parts: Parts, source: Source, place: str = "") -> None:
+def _check_dataset(parts: Parts, caller: keys.Caller, source: Source, place: str = "") -> None:
     try:
-        check_source(source, parts.settings.allow_roots)
+        check_source(source, parts.settings.allow_roots, replace(parts.remote, tenant=caller.tenant_name))
     except SourceNotAllowed as error:
         fields = tuple((place + pointer, text) for pointer, text in error.fields)
-        raise SourceNotAllowed(error.detail, fields=fields) from error
+        raise type(error)(error.detail, fields=fields) from error
 
 
 def _check_upload(connection: Connection, caller: keys.Caller, source: Source, place: str) -> None:

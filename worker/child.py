@@ -21,13 +21,16 @@ from pydantic import TypeAdapter
 
 import kernels
 from winnow import log, pipeline
+from winnow.connections import load_connections
 from winnow.datasets import snapshot
+from winnow.datasets.addresses import UrlRules
+from winnow.datasets.allowed import Remote
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
 from winnow.embeddings import encoder_for
 from winnow.embeddings.cache import ShardCache
-from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
+from winnow.errors import ConnectionBroken, JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Listing
 from winnow.settings import Settings
@@ -49,6 +52,7 @@ class Task:
     attempt: int
     kind: str
     spec: dict[str, Any]
+    tenant: str  # by name, as connections speak of it
     dataset_id: str
     source: dict[str, Any]
     snapshot: str | None
@@ -88,7 +92,18 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         roots=settings.allow_roots,
         upload=artifacts.upload(upload_id) if upload_id else None,
         limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
+        remote=_remote(task, settings),
     )
+
+
+def _remote(task: Task, settings: Settings) -> Remote:
+    try:
+        connections = load_connections(settings.connections)
+    except ValueError as error:
+        logger.error("%s", error)
+        raise ConnectionBroken("the administrator's list of connections cannot be read") from error
+    urls = UrlRules(settings.private_places, frozenset(settings.allowed_hosts)) if settings.allow_urls else None
+    return Remote(connections, task.tenant, urls)
 
 
 def _listed(

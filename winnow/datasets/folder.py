@@ -29,6 +29,7 @@ class FolderReader:
     """`root` is a real path: `allowed_path` has followed its links."""
 
     kind: Kind = "images"
+    reads_at_once = 4  # a folder may be a network's
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self._root, self._limits = root, limits

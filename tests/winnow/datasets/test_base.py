@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow.connections import Connection
 from winnow.datasets import Limits, Reader
 from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import canonical, is_picture
 from winnow.datasets.folder import FolderReader
+from winnow.datasets.objects import ObjectsReader
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, TooManyItems
 from winnow.results import silent
 
@@ -19,7 +21,7 @@ DEFAULTS = Limits()
 NAMES = ["b/two.png", "a/one.PNG", "twin of one.png", "c/d/e/three.png"]
 
 
-@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "object_store"])
 def make_reader(request, tmp_path, picture, zipped, tarred):
     """A reader of any kind over the same four pictures, a note, and a hidden file."""
 
@@ -33,6 +35,10 @@ def make_reader(request, tmp_path, picture, zipped, tarred):
                 (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / "root" / name).write_bytes(content)
             return FolderReader(tmp_path / "root", limits)
+        if request.param == "object_store":
+            bucket = request.getfixturevalue("bucket")
+            bucket.put({f"yard/{name}": content for name, content in entries}, ChecksumAlgorithm="SHA256")
+            return ObjectsReader(Connection.model_validate(bucket.table()), "yard/", tmp_path / "ds", limits)
         if request.param == "zip":
             return ArchiveReader(zipped(*entries), tmp_path / "ds", limits)
         mode = "w" + request.param.removeprefix("tar").replace(".", ":")

@@ -1,0 +1,225 @@
+"""A list of URLs, each fetched once as the dataset is listed, and kept: what the web says later changes nothing.
+
+What has been fetched stands in a journal, so a listing that is killed goes on from there.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from winnow.datasets.addresses import UrlRules
+from winnow.datasets.base import Limits, canonical
+from winnow.datasets.blobs import BlobReader, Names
+from winnow.datasets.fetch import ITEM_LIMIT_S, Fetcher
+from winnow.errors import (
+    DatasetEmpty,
+    ItemError,
+    SourceGone,
+    SourceTooLarge,
+    TooManyItems,
+    TransientJobError,
+    WinnowError,
+)
+from winnow.results import ItemFailure, Listing, Report
+
+_AT_ONCE: Final = 16  # fetches: the far end's time, not ours
+_LOOK_UP_S: Final = 0.5  # so often somebody may ask for an end
+_MAX_LINE_BYTES: Final = 8192
+_MAX_NAME: Final = 120  # letters of one part of a path
+_UNSAFE: Final = re.compile(r"[^\w.+=~-]+", re.ASCII)
+
+Kept = tuple[bytes, int]  # digest and size of a blob
+
+
+class UrlsReader(BlobReader):
+    """`urls`, or the text file `upload` with one a line; empty lines count for nothing."""
+
+    def __init__(
+        self,
+        urls: Sequence[str] | None,
+        upload: Path | None,
+        folder: Path,
+        rules: UrlRules,
+        limits: Limits,
+        *,
+        item_limit_s: float = ITEM_LIMIT_S,
+    ) -> None:
+        super().__init__(folder)
+        self._urls, self._upload, self._rules, self._limits = urls, upload, rules, limits
+        self._item_limit_s = item_limit_s
+        self._journal = _Journal(folder / "fetched.jsonl")
+
+    def list(self, report: Report) -> Listing:
+        try:
+            urls = self._given()
+            fetched = self._fetched(list(dict.fromkeys(urls)), report)
+        except TransientJobError:
+            raise  # the next attempt goes on with what is here
+        except WinnowError:
+            self._blobs.clear()
+            self._journal.clear()
+            raise
+        return self._indexed(_named(urls, fetched))
+
+    def _given(self) -> Sequence[str]:
+        urls = []
+        for url in self._urls if self._urls is not None else _lines(self._upload):
+            urls.append(url)
+            if len(urls) > self._limits.max_items:
+                raise TooManyItems(f"the list holds more than {self._limits.max_items} URLs")
+        if not urls:
+            raise DatasetEmpty("the list holds no URL")
+        return urls
+
+    def _fetched(self, urls: Sequence[str], report: Report) -> "dict[str, Kept | ItemError]":
+        before = {url: kept for url, kept in self._journal.read().items() if self._blobs.holds(*kept)}
+        done: dict[str, Kept | ItemError] = {url: before[url] for url in urls if url in before}
+        room = self._limits.max_archive_bytes - sum(size for _, size in before.values())
+        report("reading", len(done), len(urls))
+        failed = 0
+        for url, outcome in self._outcomes([url for url in urls if url not in done], report, len(done), len(urls)):
+            done[url] = outcome
+            if isinstance(outcome, ItemError):
+                failed += 1
+            else:
+                room -= outcome[1]
+            if room < 0:
+                raise SourceTooLarge("the URLs hold more bytes than one dataset may have")
+            report("reading", len(done), len(urls), failed)
+        return done
+
+    def _outcomes(
+        self, urls: Sequence[str], report: Report, done: int, total: int
+    ) -> "Iterator[tuple[str, Kept | ItemError]]":
+        """Each URL with what became of it, as it is known; a few are under way at a time."""
+        waiting: dict[Future[Kept | ItemError], str] = {}
+        rest = iter(urls)
+        with _Crew(self._rules, self._limits.max_item_bytes, self._item_limit_s) as crew:
+            while True:
+                for url in rest:
+                    waiting[crew.submit(self._keep, crew, url)] = url
+                    if len(waiting) >= 2 * _AT_ONCE:
+                        break
+                if not waiting:
+                    return
+                ready, _ = wait(waiting, _LOOK_UP_S, FIRST_COMPLETED)
+                for future in ready:
+                    yield waiting.pop(future), future.result()
+                    done += 1
+                report("reading", done, total)
+
+    def _keep(self, crew: "_Crew", url: str) -> Kept | ItemError:
+        try:
+            kept = self._blobs.keep(crew.fetcher.fetch(url), durable=True)
+        except ItemError as error:
+            return error
+        self._journal.add(url, kept)
+        return kept
+
+
+class _Crew(ThreadPoolExecutor):
+    """Threads, each with a fetcher of its own."""
+
+    def __init__(self, rules: UrlRules, max_bytes: int, item_limit_s: float) -> None:
+        super().__init__(_AT_ONCE, thread_name_prefix="fetch")
+        self._rules, self._max_bytes, self._item_limit_s = rules, max_bytes, item_limit_s
+        self._own = threading.local()
+        self._fetchers: list[Fetcher] = []
+        self._resolver = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve")
+
+    @property
+    def fetcher(self) -> Fetcher:
+        if not hasattr(self._own, "fetcher"):
+            self._own.fetcher = Fetcher(
+                self._rules, max_bytes=self._max_bytes, item_limit_s=self._item_limit_s, resolver=self._resolver
+            )
+            self._fetchers.append(self._own.fetcher)
+        found: Fetcher = self._own.fetcher
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        """Whoever wants an end gets it within one URL's time."""
+        self.shutdown(cancel_futures=True)
+        self._resolver.shutdown(wait=False, cancel_futures=True)
+        for fetcher in self._fetchers:
+            fetcher.close()
+
+
+class _Journal:
+    """What has been fetched, a line each; a line cut off by a kill says nothing, and its URL is fetched again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+
+    def add(self, url: str, kept: Kept) -> None:
+        line = json.dumps({"url": url, "sha256": kept[0].hex(), "bytes": kept[1]})
+        with self._lock, self._path.open("a") as file:
+            file.write(f"{line}\n")
+
+    def read(self) -> dict[str, Kept]:
+        try:
+            lines = self._path.read_text().splitlines()
+        except OSError:
+            return {}
+        return dict(kept for kept in map(_kept, lines) if kept is not None)
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _kept(line: str) -> tuple[str, Kept] | None:
+    try:
+        said = json.loads(line)
+        return str(said["url"]), (bytes.fromhex(said["sha256"]), int(said["bytes"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _lines(upload: Path | None) -> Iterator[str]:
+    """Of a text file that may be anything; a line too long for a URL is cut, and refused as one later."""
+    if upload is None or not upload.is_file():
+        raise SourceGone("the upload is not there; upload the list again and make a new dataset of it")
+    with upload.open("rb") as file:
+        while line := file.readline(_MAX_LINE_BYTES):
+            text = line.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+            if text:
+                yield text
+
+
+def _named(urls: Iterable[str], fetched: "dict[str, Kept | ItemError]") -> Listing:
+    """Names follow the order of the list alone, whichever fetches went well."""
+    found: list[tuple[str, bytes, int]] = []
+    failures: list[ItemFailure] = []
+    names = Names()
+    for url in urls:
+        path, outcome = names.unique(_path_of(url)), fetched[url]
+        if isinstance(outcome, ItemError):
+            failures.append(ItemFailure(path, outcome.code, outcome.detail))
+        else:
+            found.append((path, *outcome))
+    return canonical(found, failures)
+
+
+def _path_of(url: str) -> str:
+    """`<host>/<path>` as a harmless relative path. Never the query, which may hold a signature."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "unknown"
+    except ValueError:
+        return "unknown/item"
+    names = [_safe(part) for part in (host, *unquote(parts.path, errors="replace").split("/"))]
+    return "/".join(name for name in names if name) + ("/item" if len([name for name in names if name]) == 1 else "")
+
+
+def _safe(part: str) -> str:
+    """Long names keep their end, where the suffix is, and a hash of all of it."""
+    name = _UNSAFE.sub("_", part).lstrip(".")
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{hashlib.sha256(part.encode('utf-8', 'replace')).hexdigest()[:16]}-{name[-_MAX_NAME // 2 :]}"
