@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test finds `servers`
 from servers import PostgresServer, RedisServer, S3Server, execute
+from site_server import Site
 
 _STARTED: list[PostgresServer | RedisServer] = []
 _POSTGRES, _REDIS = "WINNOW_TEST_POSTGRES_URL", "WINNOW_TEST_REDIS_URL"
@@ -94,6 +95,13 @@ def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
     credentials.write_text(json.dumps({"key": s3_server.KEY, "secret": s3_server.SECRET}))
     yield Bucket(s3_server, name, credentials)
     s3_server.trouble()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.remove()
 
 
 @pytest.fixture(scope="session")

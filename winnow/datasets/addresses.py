@@ -19,7 +19,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_CHARACTERS: Final = 2048
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")  # urlsplit would drop a line break without a word
-_HOST: Final = re.compile(r"^[a-z0-9_]([a-z0-9._-]{0,252}[a-z0-9_])?$")
+_HOST: Final = re.compile(r"^(?!.*\.\.)[a-z0-9_]([a-z0-9._-]{0,252}[a-z0-9_])?$")
 _HOME: Final = ("localhost", "local", "internal", "home.arpa", "lan")  # names that lead inwards wherever they lead
 _AS_IS: Final = "/?&=%:@!$'()*+,;~-._[]"
 

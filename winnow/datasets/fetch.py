@@ -43,11 +43,15 @@ class Fetcher:
     ) -> None:
         self._rules, self._max_bytes, self._item_limit_s = rules, max_bytes, item_limit_s
         self._clock = _Clock()
-        backend = _CheckedBackend(rules, self._clock, resolver or ThreadPoolExecutor(1))
+        self._resolver: Executor = resolver or ThreadPoolExecutor(1)
+        self._owns_resolver = resolver is None
+        backend = _CheckedBackend(rules, self._clock, self._resolver)
         self._pool = httpcore.ConnectionPool(ssl_context=tls, max_connections=2, network_backend=backend)
 
     def close(self) -> None:
         self._pool.close()
+        if self._owns_resolver:
+            self._resolver.shutdown(wait=False)
 
     def fetch(self, text: str) -> Iterator[bytes]:
         """The bytes behind a URL, as they come; ItemError where they do not come, also half way."""

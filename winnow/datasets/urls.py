@@ -78,8 +78,8 @@ class UrlsReader(BlobReader):
         return urls
 
     def _fetched(self, urls: Sequence[str], report: Report) -> "dict[str, Kept | ItemError]":
-        before = {url: kept for url, kept in self._journal.read().items() if self._blobs.holds(*kept)}
-        done: dict[str, Kept | ItemError] = {url: before[url] for url in urls if url in before}
+        before = {url: kept for url, kept in self._journal.read(urls).items() if self._blobs.holds(*kept)}
+        done: dict[str, Kept | ItemError] = dict(before)
         room = self._limits.max_archive_bytes - sum(size for _, size in before.values())
         report("reading", len(done), len(urls))
         failed = 0
@@ -152,25 +152,33 @@ class _Crew(ThreadPoolExecutor):
 
 
 class _Journal:
-    """What has been fetched, a line each; a line cut off by a kill says nothing, and its URL is fetched again."""
+    """What has been fetched, a line each; a line cut off by a kill says nothing, and its URL is fetched again.
+
+    URLs stand in it as hashes: theirs may be the only secret that guards a picture.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
 
     def add(self, url: str, kept: Kept) -> None:
-        line = json.dumps({"url": url, "sha256": kept[0].hex(), "bytes": kept[1]})
+        line = json.dumps({"url": _hashed(url), "sha256": kept[0].hex(), "bytes": kept[1]})
         with self._lock, self._path.open("a") as file:
             file.write(f"{line}\n")
 
-    def read(self) -> dict[str, Kept]:
+    def read(self, urls: Iterable[str]) -> dict[str, Kept]:
         try:
             lines = self._path.read_text().splitlines()
         except OSError:
             return {}
-        return dict(kept for kept in map(_kept, lines) if kept is not None)
+        said = dict(kept for kept in map(_kept, lines) if kept is not None)
+        return {url: said[mark] for url in urls if (mark := _hashed(url)) in said}
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def _kept(line: str) -> tuple[str, Kept] | None:
@@ -222,4 +230,4 @@ def _safe(part: str) -> str:
     name = _UNSAFE.sub("_", part).lstrip(".")
     if len(name) <= _MAX_NAME:
         return name
-    return f"{hashlib.sha256(part.encode('utf-8', 'replace')).hexdigest()[:16]}-{name[-_MAX_NAME // 2 :]}"
+    return f"{_hashed(part)[:16]}-{name[-_MAX_NAME // 2 :]}"

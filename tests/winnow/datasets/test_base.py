@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import canonical, is_picture
 from winnow.datasets.folder import FolderReader
 from winnow.datasets.objects import ObjectsReader
+from winnow.datasets.urls import UrlsReader
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, TooManyItems
 from winnow.results import silent
 
@@ -21,7 +23,7 @@ DEFAULTS = Limits()
 NAMES = ["b/two.png", "a/one.PNG", "twin of one.png", "c/d/e/three.png"]
 
 
-@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "object_store"])
+@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "object_store", "urls"])
 def make_reader(request, tmp_path, picture, zipped, tarred):
     """A reader of any kind over the same four pictures, a note, and a hidden file."""
 
@@ -39,11 +41,18 @@ def make_reader(request, tmp_path, picture, zipped, tarred):
             bucket = request.getfixturevalue("bucket")
             bucket.put({f"yard/{name}": content for name, content in entries}, ChecksumAlgorithm="SHA256")
             return ObjectsReader(Connection.model_validate(bucket.table()), "yard/", tmp_path / "ds", limits)
+        if request.param == "urls":
+            site = request.getfixturevalue("site")
+            site.pages = {f"/{quote(name)}": content for name, content in contents.items()}
+            return UrlsReader([site.url + path for path in site.pages], None, tmp_path / "ds", site.rules, limits)
         if request.param == "zip":
             return ArchiveReader(zipped(*entries), tmp_path / "ds", limits)
         mode = "w" + request.param.removeprefix("tar").replace(".", ":")
         return ArchiveReader(tarred(*entries, mode=mode), tmp_path / "ds", limits)
 
+    make.names = sorted(NAMES)
+    if request.param == "urls":
+        make.names = sorted(f"127.0.0.1/{name.replace(' ', '_')}" for name in NAMES)
     return make
 
 
@@ -51,7 +60,7 @@ def test_every_picture_is_listed_with_its_hash_and_nothing_else(make_reader):
     reader = make_reader()
     listing = reader.list(silent)
     assert reader.kind == "images"
-    assert sorted(listing.paths) == sorted(NAMES)
+    assert sorted(listing.paths) == make_reader.names
     assert listing.failures == []
     for path, sample_id, size in zip(listing.paths, listing.ids, listing.sizes, strict=True):
         content = reader.read(path, sample_id.tobytes())
