@@ -18,7 +18,8 @@ import numpy as np
 from winnow.connections import Connection
 from winnow.datasets.base import Kind, Limits, canonical_order, in_order, is_picture
 from winnow.datasets.pages import Page, Pages
-from winnow.datasets.stores import Denied, Found, Missing, Passing, Stamp, Store, store_for
+from winnow.datasets.stores import store_for
+from winnow.datasets.stores.base import Denied, Found, Missing, Passing, Stamp, Store
 from winnow.errors import (
     DatasetEmpty,
     InvalidVectors,

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from winnow.connections import Connection
-from winnow.datasets import Limits, stores
+from winnow.datasets import Limits
 from winnow.datasets.ahead import read_ahead
 from winnow.datasets.objects import ObjectsReader
+from winnow.datasets.stores import base as stores
 from winnow.errors import (
     ConnectionBroken,
     ItemError,

@@ -1,26 +1,28 @@
-"""Speaks to an object store through fsspec's drivers: a page of keys after a place, and the bytes of one object.
-
-The drivers come with the extras `s3`, `gcs` and `azure`. Each is used below its file interface, which can neither list
-a bucket page by page nor say which version of an object the bytes are of.
-"""
+"""Amazon's S3, and every store that speaks its protocol, through s3fs."""
 
 import asyncio
 import base64
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Final, NoReturn
-from typing import Protocol as Contract
 
-from winnow.connections import Connection, Protocol
-from winnow.errors import ConnectionBroken, ItemError, JobError, SourceGone, StoreDriverMissing, StoreRefused
-
-PAGE: Final = 1000  # keys: what the stores give at most
-_CALL_LIMIT_S: Final = 120.0  # for one answer, with all its bytes
-_CONNECT_S, _READ_S = 5, 20
-_CONNECTIONS: Final = 64
+from winnow.connections import Connection
+from winnow.datasets.stores.base import (
+    CALL_LIMIT_S,
+    CONNECT_S,
+    CONNECTIONS,
+    PAGE,
+    READ_S,
+    Denied,
+    Found,
+    Missing,
+    Passing,
+    Stamp,
+    check,
+    driver,
+)
+from winnow.errors import ConnectionBroken, ItemError, JobError, SourceGone, StoreRefused
 
 _TRANSIENT_CODES: Final = frozenset(
     {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "429"}
@@ -34,79 +36,11 @@ _CREDENTIAL_CODES: Final = frozenset(
 _MD5: Final = re.compile(r"^[0-9a-f]{32}(-[0-9]+)?$")  # of the content, or of its parts' MD5s and their number
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What a store says of an object's content without handing it out."""
-
-    size: int
-    content: str | None  # the same for the same bytes, wherever they lie
-    version: str  # changes with every writing; means nothing at another place
-    sha256: bytes | None = None  # of the content, where the store keeps it
-
-
-@dataclass(frozen=True)
-class Found:
-    key: str
-    stamp: Stamp
-
-
-class Missing(Exception):
-    """There is no such object."""
-
-
-class Denied(Exception):
-    """The store does not hand this out to us."""
-
-
-class Passing(Exception):
-    """Another try may go better. `answered`: the store is there, and said so."""
-
-    def __init__(self, *, answered: bool) -> None:
-        super().__init__()
-        self.answered = answered
-
-
-class Store(Contract):
-    """One bucket. Every call may raise Missing, Denied, Passing or a JobError, and is safe from any thread."""
-
-    def page(self, prefix: str, after: str) -> tuple[list[Found], str | None]:
-        """Up to a page of what begins with `prefix`, from the place `after` on ("": the start); the next place."""
-        ...
-
-    def read(self, key: str, is_wanted: Callable[[Stamp], bool], max_bytes: int) -> bytes:
-        """The object's bytes, if the very version they are of is wanted; ItemError where it is not, or too large."""
-        ...
-
-
-def store_for(connection: Connection) -> Store:
-    return _STORES[connection.protocol](connection)
-
-
-def _driver(module: str, protocol: Protocol) -> Any:
-    """An optional part of the installation, so it is looked for when it is needed."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise StoreDriverMissing(
-            f"reading from {protocol} needs {error.name}: pip install 'winnow[{protocol}]'"
-        ) from error
-
-
-def _check(stamp: Stamp, is_wanted: Callable[[Stamp], bool], max_bytes: int) -> None:
-    if not is_wanted(stamp):
-        raise ItemError("CONTENT_CHANGED", "the object has been overwritten since it was listed")
-    if stamp.size > max_bytes:
-        raise ItemError("FILE_TOO_LARGE", f"{stamp.size} bytes")
-
-
-# --- S3 and what speaks like it ---------------------------------------------------------------------
-
-
 class S3Store:
-    """Amazon's, and every store that speaks its protocol."""
+    """Credentials: `key` and `secret`, and a `token` where they are for a while only."""
 
     def __init__(self, connection: Connection) -> None:
-        s3fs, self._asyn = _driver("s3fs", "s3"), _driver("fsspec.asyn", "s3")
+        s3fs, self._asyn = driver("s3fs", "s3"), driver("fsspec.asyn", "s3")
         self._bucket = connection.bucket
         secrets = {name: secret.get_secret_value() for name, secret in connection.secrets().items()}
         self._files = s3fs.S3FileSystem(
@@ -115,9 +49,9 @@ class S3Store:
             endpoint_url=connection.endpoint_url,
             client_kwargs={"region_name": connection.region} if connection.region else {},
             config_kwargs={
-                "connect_timeout": _CONNECT_S,
-                "read_timeout": _READ_S,
-                "max_pool_connections": _CONNECTIONS,
+                "connect_timeout": CONNECT_S,
+                "read_timeout": READ_S,
+                "max_pool_connections": CONNECTIONS,
                 "retries": {"total_max_attempts": 1},  # the reader tries again, in a time it knows
             },
             skip_instance_cache=True,
@@ -135,7 +69,7 @@ class S3Store:
 
     def _called(self, call: Callable[..., Any], *arguments: Any) -> Any:
         with _s3_errors():
-            return self._asyn.sync(self._files.loop, call, *arguments, timeout=_CALL_LIMIT_S)
+            return self._asyn.sync(self._files.loop, call, *arguments, timeout=CALL_LIMIT_S)
 
     async def _page(self, prefix: str, after: str) -> tuple[list[Found], str | None]:
         place = {"StartAfter": after} if after else {}
@@ -167,7 +101,7 @@ class S3Store:
         answer = await self._files._call_s3("get_object", Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
         async with answer["Body"] as body:
             stamp = _s3_stamp(answer["ContentLength"], answer["ETag"], answer.get("ChecksumSHA256"))
-            _check(stamp, is_wanted, max_bytes)
+            check(stamp, is_wanted, max_bytes)
             content: bytes = await body.read()
             return content
 
@@ -214,6 +148,3 @@ def _s3_code(response: Any) -> tuple[str, int]:
         str(response.get("Error", {}).get("Code", "")),
         int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
     )
-
-
-_STORES: Final[dict[Protocol, Callable[[Connection], Store]]] = {"s3": S3Store}
