@@ -24,6 +24,7 @@ from winnow import log, pipeline
 from winnow.connections import load_connections
 from winnow.datasets import snapshot
 from winnow.datasets.addresses import UrlRules
+from winnow.datasets.ahead import read_ahead
 from winnow.datasets.allowed import Remote
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
@@ -150,10 +151,12 @@ def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pict
     if reader.kind == "vectors":
         return None
     ids = dict(zip(listing.paths, listing.ids, strict=True))
+    sizes = dict(zip(listing.paths, listing.sizes.tolist(), strict=True))
     return outputs.Pictures(
         read=lambda path: reader.read(path, ids[path].tobytes()),
         original=lambda path: reader.original(path, ids[path].tobytes()),
         max_pixels=max_pixels,
+        ahead=partial(read_ahead, at_once=reader.reads_at_once, size_of=sizes.__getitem__),
     )
 
 

@@ -10,6 +10,8 @@ from winnow.errors import ItemError
 AHEAD_BYTES: Final = 256 << 20  # read and not yet taken, or one item where it is larger
 
 Key = TypeVar("Key", bound=Hashable)
+Read = Callable[[str], bytes]
+Ahead = Callable[[Read, Iterable[str]], Iterator[tuple[str, bytes | ItemError]]]
 
 
 def read_ahead(
@@ -24,6 +26,11 @@ def read_ahead(
             yield from _window(threads, read, keys, 2 * at_once, size_of)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)  # whoever wants an end does not wait for what is queued
+
+
+def one_by_one(read: Read, paths: Iterable[str]) -> Iterator[tuple[str, bytes | ItemError]]:
+    """An `Ahead` that looks no further than the next."""
+    return read_ahead(read, paths, at_once=1)
 
 
 def _window(
