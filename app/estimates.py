@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from winnow.datasets.ahead import AHEAD_BYTES
 from winnow.spec import SelectionSpec
 
 # Seconds an item, measured on two small cores.
 _SECONDS_EACH: Final = {"reading": 2e-4, "embedding": 1.5e-3, "inspecting": 1e-4, "writing": 5e-5}
+_WAITING_EACH: Final = {"object_store": 3e-3}  # more: an answer takes a tenth of a second, 32 are under way at once
 _SECONDS_A_PAIR: Final = 2e-8  # one distance of 64 numbers
 _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 # Bytes an item held at once: names and ids, then a vector, then the explanations.
@@ -18,13 +20,15 @@ def stages_of(selection: SelectionSpec, counts: Mapping[str, Any], source_type: 
     n = int(counts["items"])
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
     seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
+    seconds["embedding"] += _WAITING_EACH.get(source_type, 0.0) * n
     if source_type == "vectors":
         seconds["embedding"] = 0.0
+    ahead = {"embedding": min(AHEAD_BYTES, int(counts["bytes"]))} if source_type == "object_store" else {}
     return [
         {
             "name": name,
             "estimated_seconds": round(seconds[name], 2),
-            "peak_memory_bytes": _BASE_BYTES + n * each,
+            "peak_memory_bytes": _BASE_BYTES + n * each + ahead.get(name, 0),
         }
         for name, each in _BYTES_EACH.items()
     ]

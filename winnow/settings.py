@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     def _split_hosts(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
+    @field_validator("connections", mode="before")
+    @classmethod
+    def _none_where_empty(cls, value: object) -> object:
+        return value or None
+
     @field_validator("private_url_hosts")
     @classmethod
     def _are_places(cls, value: str) -> str:

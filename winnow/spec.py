@@ -85,7 +85,13 @@ Source = Annotated[
 
 class DatasetSpec(Spec):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "yard", "source": {"type": "folder", "path": "/data/yard"}}]}
+        json_schema_extra={
+            "examples": [
+                {"name": "yard", "source": {"type": "folder", "path": "/data/yard"}},
+                {"name": "lake", "source": {"type": "object_store", "connection": "lake", "prefix": "yard/2026/"}},
+                {"name": "web", "source": {"type": "urls", "urls": ["https://example.com/a.jpg"]}},
+            ]
+        }
     )
 
     name: Name = "dataset"

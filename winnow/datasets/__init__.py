@@ -1,8 +1,10 @@
 """Sources become items: listed in canonical order, read one by one, decoded where nothing can be harmed.
 
-Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `vectors` the
-kinds, `beneath` how files are opened, `snapshot` a listing on disk, `decode` bytes to pixels, `decoders` the guarded
-processes that do it, `atomic` files that appear whole or not at all.
+Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `objects`,
+`urls`, `vectors` the kinds; `beneath` how files are opened, `stores` how object stores are spoken to, `addresses` and
+`fetch` how URLs are judged and fetched, `blobs` pictures kept by their hash; `ahead` reads that overlap, `snapshot` a
+listing on disk, `pages` one under way, `decode` bytes to pixels, `decoders` the guarded processes that do it, `atomic`
+files that appear whole or not at all.
 """
 
 from importlib import import_module
