@@ -1,5 +1,6 @@
 """A web site of one test's own: pages by path, redirects, refusals, and answers written byte by byte."""
 
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Site:
     """`pages` maps a path to its bytes, to a status, to a place to redirect to, or to a function that answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.pages: dict[str, bytes | int | str | Answer] = {}
         self.asked: Counter[str] = Counter()
         outer = self
@@ -46,6 +47,8 @@ class Site:
                 """Whoever is cut off in the middle of an answer is expected here."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

@@ -4,11 +4,14 @@ import gzip
 import itertools
 import json
 import socket
+import ssl
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import httpcore
 import pytest
+from site_server import Site
 
 from winnow.connections import load_connections
 from winnow.datasets import Limits
@@ -21,6 +24,7 @@ from winnow.results import silent
 from winnow.spec import UrlsSource
 
 RULES = UrlRules(own_names=frozenset({"winnow.example.com"}), own_addresses=frozenset({"8.8.4.4"}))
+DAY = timedelta(days=1)
 PUBLIC = "93.184.216.34"
 
 
@@ -376,3 +380,51 @@ def test_an_answer_counts_urls_and_does_not_repeat_them(make_api):
     answer = posted(make_api(allow_urls=True), type="urls", urls=["https://example.com/x.png?signature=canary"] * 3)
     assert answer.json()["source"] == {"type": "urls", "count": 3}
     assert "canary" not in json.dumps(answer.json())
+
+
+@pytest.fixture
+def secure_site(tmp_path, monkeypatch):
+    """A site with a certificate for pictures.example.com, which lies here whatever the name."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("pictures.example.com")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+    certificate = builder.add_extension(names, critical=True).sign(key, hashes.SHA256())
+    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none)
+    (tmp_path / "site.pem").write_bytes(private + certificate.public_bytes(pem))
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(tmp_path / "site.pem")
+    site = Site(tls=theirs)
+    honest = socket.getaddrinfo
+
+    def here(host, *arguments, **more):
+        return honest("127.0.0.1" if str(host).endswith("example.com") else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    yield site, ssl.create_default_context(cafile=tmp_path / "site.pem")
+    site.remove()
+
+
+@pytest.mark.parametrize(
+    ("host", "knows_it", "expected"),
+    [
+        pytest.param("pictures.example.com", True, b"x", id="S2-the-right-name"),
+        pytest.param("other.example.com", True, "FETCH_FAILED", id="S2-a-certificate-of-another"),
+        pytest.param("pictures.example.com", False, "FETCH_FAILED", id="S2-a-certificate-nobody-vouches-for"),
+    ],
+)
+def test_a_certificate_is_held_against_the_url_s_name_not_the_address(secure_site, host, knows_it, expected):
+    site, ours = secure_site
+    site.pages = {"/x.png": b"x"}
+    rules = UrlRules(private=frozenset({(host, site.port)}))
+    with closing(Fetcher(rules, max_bytes=10, tls=ours if knows_it else None)) as fetcher:
+        try:
+            told = b"".join(fetcher.fetch(f"https://{host}:{site.port}/x.png"))
+        except ItemError as error:
+            told = error.code
+    assert told == expected

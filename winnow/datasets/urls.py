@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -102,10 +103,8 @@ class UrlsReader(BlobReader):
         rest = iter(urls)
         with _Crew(self._rules, self._limits.max_item_bytes, self._item_limit_s) as crew:
             while True:
-                for url in rest:
+                for url in islice(rest, 2 * _AT_ONCE - len(waiting)):
                     waiting[crew.submit(self._keep, crew, url)] = url
-                    if len(waiting) >= 2 * _AT_ONCE:
-                        break
                 if not waiting:
                     return
                 ready, _ = wait(waiting, _LOOK_UP_S, FIRST_COMPLETED)

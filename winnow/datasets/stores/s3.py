@@ -24,6 +24,7 @@ from winnow.datasets.stores.base import (
 )
 from winnow.errors import ConnectionBroken, ItemError, JobError, SourceGone, StoreRefused
 
+_HEADS: Final = 32  # at one time
 _TRANSIENT_CODES: Final = frozenset(
     {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "429"}
 )
@@ -58,6 +59,7 @@ class S3Store:
             use_listings_cache=False,
         )
         self._files.retries = 1
+        self._few = asyncio.Semaphore(_HEADS)
 
     def page(self, prefix: str, after: str) -> tuple[list[Found], str | None]:
         page: tuple[list[Found], str | None] = self._called(self._page, prefix, after)
@@ -85,14 +87,15 @@ class S3Store:
         return found, found[-1].key if answer.get("IsTruncated") and found else None
 
     async def _sha256(self, entry: Any) -> str | None:
-        """Asked for one by one, and only where the page says that it is kept."""
+        """Asked for one by one, and only where the page says that it is kept; an object may do without."""
         if "SHA256" not in entry.get("ChecksumAlgorithm", ()):
             return None
         try:
-            answer = await self._files._call_s3(
-                "head_object", Bucket=self._bucket, Key=entry["Key"], ChecksumMode="ENABLED"
-            )
-        except FileNotFoundError:  # deleted since
+            async with self._few:
+                answer = await self._files._call_s3(
+                    "head_object", Bucket=self._bucket, Key=entry["Key"], ChecksumMode="ENABLED"
+                )
+        except (FileNotFoundError, PermissionError):  # deleted since, or closed: reading will tell
             return None
         digest: str | None = answer.get("ChecksumSHA256")
         return digest
