@@ -96,7 +96,7 @@ _TABLE: Final[TypeAdapter[dict[ConnectionName, Connection]]] = TypeAdapter(dict[
 
 
 def load_connections(path: Path | None) -> Connections:
-    """The TOML file's tables, one a connection; ValueError says what is wrong there, and quotes no value."""
+    """The TOML file's tables, one a connection; ConnectionBroken says what is wrong there, and quotes no value."""
     if path is None:
         return {}
     try:
@@ -105,6 +105,6 @@ def load_connections(path: Path | None) -> Connections:
     except ValidationError as error:
         parts = error.errors(include_input=False)
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in parts)
-        raise ValueError(f"WINNOW_CONNECTIONS: {wrong}") from None
+        raise ConnectionBroken(f"WINNOW_CONNECTIONS: {wrong}") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"WINNOW_CONNECTIONS: {path} cannot be read: {error}") from None
+        raise ConnectionBroken(f"WINNOW_CONNECTIONS: {path} cannot be read: {error}") from None

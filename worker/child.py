@@ -100,9 +100,9 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
 def _remote(task: Task, settings: Settings) -> Remote:
     try:
         connections = load_connections(settings.connections)
-    except ValueError as error:
-        logger.error("%s", error)
-        raise ConnectionBroken("the administrator's list of connections cannot be read") from error
+    except ConnectionBroken as error:
+        logger.warning("%s", error.detail)  # for whoever runs the worker; the caller is told less
+        raise ConnectionBroken("the list of connections cannot be read; ask the administrator") from error
     urls = UrlRules(settings.private_places, frozenset(settings.allowed_hosts)) if settings.allow_urls else None
     return Remote(connections, task.tenant, urls)
 

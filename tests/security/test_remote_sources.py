@@ -19,7 +19,7 @@ from winnow.datasets.addresses import UrlRules
 from winnow.datasets.allowed import Remote, check_source
 from winnow.datasets.fetch import Fetcher
 from winnow.datasets.urls import UrlsReader
-from winnow.errors import ItemError, UrlNotAllowed
+from winnow.errors import ConnectionBroken, ItemError, UrlNotAllowed
 from winnow.results import silent
 from winnow.spec import UrlsSource
 
@@ -130,7 +130,7 @@ def test_p6_an_answer_tells_of_a_connection_what_the_caller_said(stores):
 )
 def test_p6_a_list_of_connections_that_makes_no_sense_is_refused_without_its_secrets(tmp_path, text):
     (tmp_path / "c.toml").write_text(text)
-    with pytest.raises(ValueError, match="WINNOW_CONNECTIONS") as refusal:
+    with pytest.raises(ConnectionBroken, match="WINNOW_CONNECTIONS") as refusal:
         load_connections(tmp_path / "c.toml")
     assert "canary-1" not in str(refusal.value)
 
