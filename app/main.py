@@ -19,8 +19,7 @@ from app.rates import Buckets
 from app.routers import catalog, datasets, health, jobs, results
 from app.tokens import Tokens, load_secret
 from winnow.connections import load_connections
-from winnow.datasets.addresses import UrlRules
-from winnow.datasets.allowed import Remote
+from winnow.datasets.allowed import Remote, remote_for
 from winnow.errors import WinnowError
 from winnow.settings import Settings
 from winnow.store import migrate
@@ -73,9 +72,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _remote(settings: Settings) -> Remote:
-    """Read once; a list of connections that makes no sense ends the start, with a word."""
-    urls = UrlRules(settings.private_places, frozenset(settings.allowed_hosts)) if settings.allow_urls else None
-    return Remote(load_connections(settings.connections), urls=urls)
+    """Read once; ConnectionBroken where the list of connections makes no sense."""
+    return remote_for(
+        load_connections(settings.connections),
+        allow_urls=settings.allow_urls,
+        private=settings.private_places,
+        own_names=settings.allowed_hosts,
+    )
 
 
 def _look_around(parts: Parts) -> None:

@@ -1,6 +1,5 @@
 """What the API takes beyond the job spec, and what it answers."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -104,7 +103,7 @@ def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
     body = {
         "id": row.id,
         "name": row.name,
-        "source": _shown(row.source),
+        "source": row.source,
         "state": row.state,
         "counts": row.counts,
         "fingerprint": row.fingerprint,
@@ -114,14 +113,6 @@ def dataset_json(row: Row[Any], job_id: str | None = None) -> dict[str, Any]:
         "links": {"self": f"/v1/datasets/{row.id}", "samples": f"/v1/datasets/{row.id}/samples"},
     }
     return body | ({"job_id": job_id} if job_id else {})
-
-
-def _shown(source: Mapping[str, Any]) -> dict[str, Any]:
-    """As it was given, but for URLs: they are many, and may be signed."""
-    urls = source.get("urls")
-    if urls is not None:
-        return {"type": source["type"], "count": len(urls)}
-    return {name: value for name, value in source.items() if value is not None or source["type"] != "urls"}
 
 
 def upload_json(row: Row[Any]) -> dict[str, Any]:

@@ -24,9 +24,11 @@ from winnow.errors import (
     QuotaExceeded,
     RequestInFlight,
     SourceNotAllowed,
+    StorageFull,
 )
-from winnow.spec import DatasetSpec, Source
+from winnow.spec import DatasetSpec, Source, UrlsSource
 from winnow.store import datasets, idempotency, jobs, keys, uploads
+from winnow.store.artifacts import written
 
 _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
 _MAX_NAME_BYTES: Final = 150  # leaves room for the name the worker copies under before it renames
@@ -85,7 +87,7 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
     """Name a source and queue its listing."""
 
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        row = _insert_dataset(connection, caller, spec)
+        row = _insert_dataset(parts, connection, caller, spec)
         listing = _queue(parts, connection, caller, kind="list", dataset_id=row.id, spec={})
         return 202, dataset_json(row, listing.id)
 
@@ -97,7 +99,7 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
 
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        dataset_id, source_type = _dataset_of(connection, caller, request)
+        dataset_id, source_type = _dataset_of(parts, connection, caller, request)
         _check_kind(request, source_type)
         spec = request.spec_for(dataset_id, source_type).model_dump(mode="json")
         return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
@@ -224,9 +226,9 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
+def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
     if request.dataset is not None:
-        row = _insert_dataset(connection, caller, request.dataset, "/dataset")
+        row = _insert_dataset(parts, connection, caller, request.dataset, "/dataset")
     else:
         row = _dataset_row(connection, caller, request.dataset_id)
     return row.id, row.source["type"]
@@ -239,10 +241,30 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
     return row
 
 
-def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = "") -> Any:
+def _insert_dataset(
+    parts: Parts, connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = ""
+) -> Any:
     _check_upload(connection, caller, spec.source, place)
-    source = spec.source.model_dump(mode="json")
-    return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
+    source = spec.source
+    if isinstance(source, UrlsSource) and source.urls is not None:
+        source = UrlsSource(type="urls", upload_id=_put_aside(parts, connection, caller, source.urls))
+    stored = source.model_dump(mode="json")
+    return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=stored)
+
+
+def _put_aside(parts: Parts, connection: Connection, caller: keys.Caller, urls: tuple[str, ...]) -> str:
+    """A list given inline becomes an upload of the caller's: rows stay small, and signed URLs out of every answer."""
+    upload_id: str = uploads.create(connection, tenant_id=caller.tenant_id).id
+    content = "\n".join(urls).encode()
+    uploads.complete(connection, upload_id, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    if uploads.stored_bytes(connection, caller.tenant_id) > caller.max_bytes:
+        raise storage_exceeded()
+    try:
+        with written(parts.artifacts.upload(upload_id)) as file:
+            file.write(content)
+    except OSError as error:
+        raise StorageFull("the list could not be stored; free some space and send it again") from error
+    return upload_id
 
 
 def _check_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> None:

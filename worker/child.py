@@ -23,9 +23,8 @@ import kernels
 from winnow import log, pipeline
 from winnow.connections import load_connections
 from winnow.datasets import snapshot
-from winnow.datasets.addresses import UrlRules
 from winnow.datasets.ahead import read_ahead
-from winnow.datasets.allowed import Remote
+from winnow.datasets.allowed import Remote, remote_for
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
@@ -103,8 +102,13 @@ def _remote(task: Task, settings: Settings) -> Remote:
     except ConnectionBroken as error:
         logger.warning("%s", error.detail)  # for whoever runs the worker; the caller is told less
         raise ConnectionBroken("the list of connections cannot be read; ask the administrator") from error
-    urls = UrlRules(settings.private_places, frozenset(settings.allowed_hosts)) if settings.allow_urls else None
-    return Remote(connections, task.tenant, urls)
+    return remote_for(
+        connections,
+        allow_urls=settings.allow_urls,
+        private=settings.private_places,
+        own_names=settings.allowed_hosts,
+        tenant=task.tenant,
+    )
 
 
 def _listed(

@@ -2,7 +2,6 @@
 
 import gzip
 import itertools
-import json
 import socket
 import ssl
 import time
@@ -14,13 +13,10 @@ import pytest
 from site_server import Site
 
 from winnow.connections import load_connections
-from winnow.datasets import Limits
 from winnow.datasets.addresses import UrlRules
 from winnow.datasets.allowed import Remote, check_source
 from winnow.datasets.fetch import Fetcher
-from winnow.datasets.urls import UrlsReader
 from winnow.errors import ConnectionBroken, ItemError, UrlNotAllowed
-from winnow.results import silent
 from winnow.spec import UrlsSource
 
 RULES = UrlRules(own_names=frozenset({"winnow.example.com"}), own_addresses=frozenset({"8.8.4.4"}))
@@ -278,11 +274,10 @@ def test_s3_three_redirects_are_followed_and_no_more(site):
         pytest.param("http://example.com/" + "x" * 2048, id="S4-too-long"),
     ],
 )
-def test_what_is_no_plain_url_is_refused_when_it_is_given_and_when_it_is_fetched(url, tmp_path):
+def test_what_is_no_plain_url_is_refused_when_it_is_given_and_when_it_is_fetched(url):
     with pytest.raises(UrlNotAllowed):
         check_source(UrlsSource.model_construct(type="urls", urls=(url,), upload_id=None), (), Remote(urls=RULES))
-    listing = UrlsReader([url], None, tmp_path / "ds", RULES, Limits()).list(silent)
-    assert [failure.code for failure in listing.failures] == ["URL_NOT_ALLOWED"]
+    assert code_of(url) == "URL_NOT_ALLOWED"
 
 
 def endless_headers(request):
@@ -376,10 +371,14 @@ def test_s4_ten_thousand_urls_at_most_are_taken_inline(make_api):
     assert posted(api, type="urls", urls=["https://e.com/"], upload_id="up_" + "0" * 32).status_code == 422
 
 
-def test_an_answer_counts_urls_and_does_not_repeat_them(make_api):
-    answer = posted(make_api(allow_urls=True), type="urls", urls=["https://example.com/x.png?signature=canary"] * 3)
-    assert answer.json()["source"] == {"type": "urls", "count": 3}
-    assert "canary" not in json.dumps(answer.json())
+def test_a_list_given_inline_becomes_an_upload_and_is_in_no_answer(make_api):
+    api = make_api(allow_urls=True)
+    made = posted(api, type="urls", urls=["https://example.com/x.png?signature=canary"] * 3)
+    upload_id = made.json()["source"]["upload_id"]
+    listed, upload = api.http.get("/v1/datasets"), api.http.get(f"/v1/uploads/{upload_id}")
+    assert upload.json()["state"] == "complete"
+    assert api.http.delete(f"/v1/uploads/{upload_id}").status_code == 409
+    assert not [answer for answer in (made, listed, upload) if "canary" in answer.text]
 
 
 @pytest.fixture

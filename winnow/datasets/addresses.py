@@ -116,11 +116,11 @@ def _literal(host: str) -> str | None:
 
 
 def addresses_of(host: str, port: int, rules: UrlRules) -> list[str]:
-    """Where the host is now. One address that may not be reached refuses it whole: an honest name has none."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise UrlNotAllowed("the host's name leads nowhere") from error
+    """Where the host is now, to be connected to without asking again; OSError where the name leads nowhere.
+
+    One address that may not be reached refuses them all: an honest name has none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(place[4][0]) for place in found]
     if not rules.names(host, port):
         for address in addresses:

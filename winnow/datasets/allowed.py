@@ -1,6 +1,6 @@
 """Says at submit time, without walking or fetching anything, whether a source may be opened at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,19 @@ class Remote:
 
 
 NOTHING_REMOTE = Remote()
+
+
+def remote_for(
+    connections: Mapping[str, Connection],
+    *,
+    allow_urls: bool,
+    private: frozenset[tuple[str, int]],
+    own_names: Iterable[str],
+    tenant: str = "",
+) -> Remote:
+    """In the words of the settings."""
+    names = frozenset(name.lower() for name in own_names)
+    return Remote(connections, tenant, UrlRules(private, names) if allow_urls else None)
 
 
 def check_source(source: Source, roots: tuple[Path, ...], remote: Remote = NOTHING_REMOTE) -> None:

@@ -58,13 +58,16 @@ class Fetcher:
         self._clock.begin(self._item_limit_s)
         with _told_as_item_error():
             for trial in range(_TRIES):
+                begun = False
                 try:
                     with self._answered(parsed(text, self._rules)) as answer:
-                        yield from self._body(answer)
+                        for chunk in self._body(answer):
+                            begun = True
+                            yield chunk
                         return
-                except _Passing as error:
-                    if trial == _TRIES - 1:
-                        raise ItemError("FETCH_FAILED", str(error)) from error
+                except (_Passing, httpcore.NetworkError, httpcore.RemoteProtocolError):
+                    if begun or trial == _TRIES - 1:
+                        raise
                 self._clock.sleep(0.5 * 2**trial * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
 
     @contextmanager
@@ -119,6 +122,8 @@ def _told_as_item_error() -> Iterator[None]:
         yield
     except UrlNotAllowed as error:
         raise ItemError("URL_NOT_ALLOWED", error.detail) from error
+    except _Passing as error:
+        raise ItemError("FETCH_FAILED", str(error)) from error
     except (httpcore.TimeoutException, TimeoutError) as error:
         raise ItemError("FETCH_FAILED", "it took too long") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, ValueError) as error:
@@ -161,8 +166,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        asked = self._resolver.submit(addresses_of, host, port, self._rules)  # a name server may take its time
-        addresses = asked.result(self._clock.left(timeout))
+        addresses = self._addresses(host, port, self._clock.left(timeout))
         for number, address in enumerate(addresses):
             try:
                 stream = self._plain.connect_tcp(
@@ -173,6 +177,16 @@ class _CheckedBackend(httpcore.NetworkBackend):
                 if number == len(addresses) - 1:
                     raise
         raise httpcore.ConnectError
+
+    def _addresses(self, host: str, port: int, timeout_s: float) -> list[str]:
+        """A name server may take its time, which no timeout of the resolver's own bounds."""
+        asked = self._resolver.submit(addresses_of, host, port, self._rules)
+        try:
+            return asked.result(timeout_s)
+        except TimeoutError:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError from error
 
     def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
         raise httpcore.ConnectError

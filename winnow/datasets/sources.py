@@ -35,7 +35,7 @@ def open_source(
     if isinstance(source, ObjectStoreSource):
         return ObjectsReader(allowed_prefix(source, remote), source.prefix, folder, limits)
     if isinstance(source, UrlsSource):
-        return UrlsReader(source.urls, upload, folder, url_rules(remote), limits)
+        return UrlsReader(upload, folder, url_rules(remote), limits)
     path = allowed_path(source.path, roots) if source.path is not None else upload
     if path is None:
         raise SourceGone("the upload is not there; upload the file again and make a new dataset of it")

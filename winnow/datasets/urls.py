@@ -36,14 +36,14 @@ _MAX_NAME: Final = 120  # letters of one part of a path
 _UNSAFE: Final = re.compile(r"[^\w.+=~-]+", re.ASCII)
 
 Kept = tuple[bytes, int]  # digest and size of a blob
+Outcome = Kept | ItemError
 
 
 class UrlsReader(BlobReader):
-    """`urls`, or the text file `upload` with one a line; empty lines count for nothing."""
+    """Of an uploaded text file with a URL a line; empty lines count for nothing."""
 
     def __init__(
         self,
-        urls: Sequence[str] | None,
         upload: Path | None,
         folder: Path,
         rules: UrlRules,
@@ -51,15 +51,16 @@ class UrlsReader(BlobReader):
         *,
         item_limit_s: float = ITEM_LIMIT_S,
     ) -> None:
+        """`upload` may be gone (None) once the dataset has been listed."""
         super().__init__(folder)
-        self._urls, self._upload, self._rules, self._limits = urls, upload, rules, limits
+        self._upload, self._rules, self._limits = upload, rules, limits
         self._item_limit_s = item_limit_s
         self._journal = _Journal(folder / "fetched.jsonl")
 
     def list(self, report: Report) -> Listing:
         try:
             urls = self._given()
-            fetched = self._fetched(list(dict.fromkeys(urls)), report)
+            fetched = self._fetched(tuple(dict.fromkeys(urls)), report)
         except TransientJobError:
             raise  # the next attempt goes on with what is here
         except WinnowError:
@@ -70,7 +71,7 @@ class UrlsReader(BlobReader):
 
     def _given(self) -> Sequence[str]:
         urls = []
-        for url in self._urls if self._urls is not None else _lines(self._upload):
+        for url in _lines(self._upload):
             urls.append(url)
             if len(urls) > self._limits.max_items:
                 raise TooManyItems(f"the list holds more than {self._limits.max_items} URLs")
@@ -78,28 +79,23 @@ class UrlsReader(BlobReader):
             raise DatasetEmpty("the list holds no URL")
         return urls
 
-    def _fetched(self, urls: Sequence[str], report: Report) -> "dict[str, Kept | ItemError]":
+    def _fetched(self, urls: Sequence[str], report: Report) -> "dict[str, Outcome]":
         before = {url: kept for url, kept in self._journal.read(urls).items() if self._blobs.holds(*kept)}
-        done: dict[str, Kept | ItemError] = dict(before)
-        room = self._limits.max_archive_bytes - sum(size for _, size in before.values())
+        done: dict[str, Outcome] = dict(before)
+        room, failed = self._limits.max_archive_bytes - sum(size for _, size in before.values()), 0
         report("reading", len(done), len(urls))
-        failed = 0
-        for url, outcome in self._outcomes([url for url in urls if url not in done], report, len(done), len(urls)):
-            done[url] = outcome
-            if isinstance(outcome, ItemError):
-                failed += 1
-            else:
-                room -= outcome[1]
+        for batch in self._batches([url for url in urls if url not in before]):
+            done |= batch
+            failed += sum(isinstance(outcome, ItemError) for outcome in batch.values())
+            room -= sum(outcome[1] for outcome in batch.values() if not isinstance(outcome, ItemError))
             if room < 0:
                 raise SourceTooLarge("the URLs hold more bytes than one dataset may have")
             report("reading", len(done), len(urls), failed)
         return done
 
-    def _outcomes(
-        self, urls: Sequence[str], report: Report, done: int, total: int
-    ) -> "Iterator[tuple[str, Kept | ItemError]]":
-        """Each URL with what became of it, as it is known; a few are under way at a time."""
-        waiting: dict[Future[Kept | ItemError], str] = {}
+    def _batches(self, urls: Iterable[str]) -> "Iterator[dict[str, Outcome]]":
+        """What became of each URL, as it is known; now and then nothing, so that the caller may want an end."""
+        waiting: dict[Future[Outcome], str] = {}
         rest = iter(urls)
         with _Crew(self._rules, self._limits.max_item_bytes, self._item_limit_s) as crew:
             while True:
@@ -108,12 +104,9 @@ class UrlsReader(BlobReader):
                 if not waiting:
                     return
                 ready, _ = wait(waiting, _LOOK_UP_S, FIRST_COMPLETED)
-                for future in ready:
-                    yield waiting.pop(future), future.result()
-                    done += 1
-                report("reading", done, total)
+                yield {waiting.pop(future): future.result() for future in ready}
 
-    def _keep(self, crew: "_Crew", url: str) -> Kept | ItemError:
+    def _keep(self, crew: "_Crew", url: str) -> Outcome:
         try:
             kept = self._blobs.keep(crew.fetcher.fetch(url), durable=True)
         except ItemError as error:
@@ -199,7 +192,7 @@ def _lines(upload: Path | None) -> Iterator[str]:
                 yield text
 
 
-def _named(urls: Iterable[str], fetched: "dict[str, Kept | ItemError]") -> Listing:
+def _named(urls: Iterable[str], fetched: dict[str, Outcome]) -> Listing:
     """Names follow the order of the list alone, whichever fetches went well."""
     found: list[tuple[str, bytes, int]] = []
     failures: list[ItemFailure] = []
@@ -221,7 +214,8 @@ def _path_of(url: str) -> str:
     except ValueError:
         return "unknown/item"
     names = [_safe(part) for part in (host, *unquote(parts.path, errors="replace").split("/"))]
-    return "/".join(name for name in names if name) + ("/item" if len([name for name in names if name]) == 1 else "")
+    folder, *rest = [name for name in names if name] or ["unknown"]
+    return "/".join([folder, *(rest or ["item"])])
 
 
 def _safe(part: str) -> str:

@@ -44,7 +44,8 @@ def make_reader(request, tmp_path, picture, zipped, tarred):
         if request.param == "urls":
             site = request.getfixturevalue("site")
             site.pages = {f"/{quote(name)}": content for name, content in contents.items()}
-            return UrlsReader([site.url + path for path in site.pages], None, tmp_path / "ds", site.rules, limits)
+            (tmp_path / "up").write_text("\n".join(site.url + path for path in site.pages))
+            return UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, limits)
         if request.param == "zip":
             return ArchiveReader(zipped(*entries), tmp_path / "ds", limits)
         mode = "w" + request.param.removeprefix("tar").replace(".", ":")

@@ -16,7 +16,8 @@ DEFAULTS = Limits()
 @pytest.fixture
 def make_reader(site, tmp_path):
     def make(paths, *, limits=DEFAULTS, **more):
-        return UrlsReader([site.url + path for path in paths], None, tmp_path / "ds", site.rules, limits, **more)
+        (tmp_path / "up").write_text("\n".join(site.url + path for path in paths))
+        return UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, limits, **more)
 
     return make
 
@@ -125,20 +126,20 @@ def test_names_are_harmless_and_never_tell_a_query(site, make_reader, tmp_path):
 def test_an_uploaded_list_may_have_empty_lines_and_any_line_ends(site, tmp_path):
     site.pages = {"/a.png": b"a", "/b.png": b"b"}
     (tmp_path / "up").write_bytes(b"\xef\xbb\xbf" + f"{site.url}/a.png\r\n\n  {site.url}/b.png".encode())
-    listing = UrlsReader(None, tmp_path / "up", tmp_path / "ds", site.rules, DEFAULTS).list(silent)
+    listing = UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, DEFAULTS).list(silent)
     assert sorted(listing.paths) == ["127.0.0.1/a.png", "127.0.0.1/b.png"]
 
 
 def test_an_uploaded_file_that_is_no_list_fails_line_by_line(site, tmp_path):
     (tmp_path / "up").write_bytes(bytes(range(256)) * 200)
-    listing = UrlsReader(None, tmp_path / "up", tmp_path / "ds", site.rules, DEFAULTS).list(silent)
+    listing = UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, DEFAULTS).list(silent)
     assert not listing.paths
     assert {failure.code for failure in listing.failures} == {"URL_NOT_ALLOWED"}
 
 
 def test_an_upload_that_is_gone_is_said_to_be_gone(site, tmp_path):
     with pytest.raises(SourceGone):
-        UrlsReader(None, None, tmp_path / "ds", site.rules, DEFAULTS).list(silent)
+        UrlsReader(None, tmp_path / "ds", site.rules, DEFAULTS).list(silent)
 
 
 def test_bounds_hold_for_the_whole_list(site, make_reader, tmp_path):
@@ -150,3 +151,24 @@ def test_bounds_hold_for_the_whole_list(site, make_reader, tmp_path):
     assert not list((tmp_path / "ds").glob("blobs/*/*"))
     with pytest.raises(DatasetEmpty):
         make_reader([]).list(silent)
+
+
+def test_a_connection_that_breaks_before_the_first_byte_is_tried_again_and_after_it_is_not(site, make_reader):
+    def broken(request):
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx")
+
+    def broken_once(request):
+        if site.asked["/a.png"] > 1:
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+    site.pages = {"/a.png": broken_once, "/b.png": broken}
+    listing = make_reader(site.pages).list(silent)
+    assert listing.paths == ["127.0.0.1/a.png"]
+    assert [failure.code for failure in listing.failures] == ["FETCH_FAILED"]
+    assert site.asked == {"/a.png": 2, "/b.png": 1}
+
+
+def test_a_name_that_leads_nowhere_is_a_failed_fetch(site, tmp_path):
+    (tmp_path / "up").write_text("http://no-such-host.invalid/x.png")
+    listing = UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, DEFAULTS).list(silent)
+    assert [failure.code for failure in listing.failures] == ["FETCH_FAILED"]
