@@ -3,11 +3,12 @@
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.http_protocol import guarded
 from app.main import create_app
 from winnow import log
-from winnow.errors import WinnowError
+from winnow.errors import ConnectionBroken, WinnowError
 from winnow.settings import Settings
 from winnow.store import keys
 from winnow.store.db import Database
@@ -18,7 +19,7 @@ def main() -> None:
     log.configure(settings.log_level)
     refuse_open_door(settings)
     uvicorn.run(
-        create_app(settings),
+        _created(settings),
         host=settings.host,
         port=settings.port,
         http=guarded(settings.header_s),
@@ -29,6 +30,13 @@ def main() -> None:
         log_config=None,
         ws="none",
     )
+
+
+def _created(settings: Settings) -> FastAPI:
+    try:
+        return create_app(settings)
+    except ConnectionBroken as error:
+        sys.exit(error.detail)
 
 
 def refuse_open_door(settings: Settings) -> None:

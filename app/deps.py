@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.queue import Doorbell
 from app.rates import Buckets
 from app.tokens import Tokens
+from winnow.datasets.allowed import NOTHING_REMOTE, Remote
 from winnow.errors import Forbidden, JobNotFinished, NotFound, Unauthenticated, WinnowError
 from winnow.settings import Settings
 from winnow.store import datasets, jobs, keys
@@ -36,6 +37,7 @@ class Parts:
     doorbell: Doorbell
     tokens: Tokens
     buckets: Buckets
+    remote: Remote = NOTHING_REMOTE  # what the operator lets datasets reach over the network
     metrics: Metrics = field(default_factory=Metrics)
     local: keys.Caller | None = None  # who you are without a key, where none is needed
     local_lock: threading.Lock = field(default_factory=threading.Lock)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from winnow.datasets.ahead import AHEAD_BYTES
 from winnow.encoders import ENCODERS
 from winnow.spec import EncoderSpec, SelectionSpec
 
 # Seconds an item, measured on two small cores.
 _SECONDS_EACH: Final = {"reading": 2e-4, "embedding": 1.5e-3, "inspecting": 1e-4, "writing": 5e-5}
+_WAITING_EACH: Final = {"object_store": 3e-3}  # more: an answer takes a tenth of a second, 32 are under way at once
 _SECONDS_A_GMAC: Final = 1e-2  # of a backbone
 _SECONDS_A_FRAME: Final = 0.1  # to copy one out: a jump, and decoding up to it
 _SECONDS_A_PAIR: Final = 2e-8  # one distance of 64 numbers
@@ -30,16 +32,17 @@ def stages_of(
     held = _BYTES_EACH | {"embedding": _BYTES_EACH["embedding"] + 4 * max(0, network.width - network.dimension)}
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
     seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
-    seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC
+    seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC + _WAITING_EACH.get(source_type, 0.0) * n
     if source_type == "vectors":
         seconds["embedding"] = 0.0
     if source_type == "videos" and copies:
         seconds["writing"] += selection.target.budget(n) * _SECONDS_A_FRAME
+    ahead = {"embedding": min(AHEAD_BYTES, int(counts["bytes"]))} if source_type == "object_store" else {}
     return [
         {
             "name": name,
             "estimated_seconds": round(seconds[name], 2),
-            "peak_memory_bytes": _BASE_BYTES + n * each,
+            "peak_memory_bytes": _BASE_BYTES + n * each + ahead.get(name, 0),
         }
         for name, each in held.items()
     ]

@@ -18,6 +18,8 @@ from app.queue import CeleryDoorbell, NullDoorbell
 from app.rates import Buckets
 from app.routers import catalog, datasets, health, jobs, results
 from app.tokens import Tokens, load_secret
+from winnow.connections import load_connections
+from winnow.datasets.allowed import Remote, remote_for
 from winnow.errors import WinnowError
 from winnow.settings import Settings
 from winnow.store import migrate
@@ -41,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         doorbell=CeleryDoorbell(settings.broker_url) if settings.broker_url else NullDoorbell(),
         tokens=Tokens(load_secret(settings.data_dir)),
         buckets=Buckets(settings.rate_per_minute),
+        remote=_remote(settings),
     )
 
     @asynccontextmanager
@@ -66,6 +69,16 @@ def create_app(settings: Settings) -> FastAPI:
         _serve_page(app)
     app.add_middleware(Guard, settings=settings, metrics=parts.metrics)
     return app
+
+
+def _remote(settings: Settings) -> Remote:
+    """Read once; ConnectionBroken where the list of connections makes no sense."""
+    return remote_for(
+        load_connections(settings.connections),
+        allow_urls=settings.allow_urls,
+        private=settings.private_places,
+        own_names=settings.allowed_hosts,
+    )
 
 
 def _look_around(parts: Parts) -> None:

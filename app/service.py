@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -24,9 +24,11 @@ from winnow.errors import (
     QuotaExceeded,
     RequestInFlight,
     SourceNotAllowed,
+    StorageFull,
 )
-from winnow.spec import OF_LABELS, DatasetSpec, Source, Table
+from winnow.spec import OF_LABELS, DatasetSpec, Source, Table, UrlsSource
 from winnow.store import datasets, idempotency, jobs, keys, uploads
+from winnow.store.artifacts import written
 
 _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
 _MAX_NAME_BYTES: Final = 150  # leaves room for the name the worker copies under before it renames
@@ -85,33 +87,33 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
     """Name a source and queue its listing."""
 
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        row = _insert_dataset(connection, caller, spec)
+        row = _insert_dataset(parts, connection, caller, spec)
         listing = _queue(parts, connection, caller, kind="list", dataset_id=row.id, spec={})
         return 202, dataset_json(row, listing.id)
 
     request = ["dataset", spec.model_dump(mode="json")]
-    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, spec))
+    said = _once(parts, caller, key, request, act, check=lambda: _check_dataset(parts, caller, spec))
     parts.doorbell.ring(said.body["job_id"])
     return said
 
 
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        dataset = _dataset_of(connection, caller, request)
+        dataset = _dataset_of(parts, connection, caller, request)
         _check_kind(request, dataset.source["type"])
         _check_insights(request, has_labels=dataset.labels is not None)
         spec = request.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
         return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset.id, spec=spec))
 
     fingerprint = ["job", request.model_dump(mode="json")]
-    said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, request))
+    said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, caller, request))
     parts.doorbell.ring(said.body["id"])
     return said
 
 
 def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str, Any]:
     """What the job would do and cost; stores nothing."""
-    _check_job(parts, request)
+    _check_job(parts, caller, request)
     counts: dict[str, Any] | None = None
     with parts.database.read() as connection:
         if request.dataset is not None:
@@ -228,9 +230,9 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> Any:
+def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest) -> Any:
     if request.dataset is not None:
-        return _insert_dataset(connection, caller, request.dataset, "/dataset")
+        return _insert_dataset(parts, connection, caller, request.dataset, "/dataset")
     return _dataset_row(connection, caller, request.dataset_id)
 
 
@@ -241,33 +243,53 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
     return row
 
 
-def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = "") -> Any:
+def _insert_dataset(
+    parts: Parts, connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = ""
+) -> Any:
     _check_upload(connection, caller, spec.source, f"{place}/source")
     _check_upload(connection, caller, spec.labels, f"{place}/labels")
+    source = spec.source
+    if isinstance(source, UrlsSource) and source.urls is not None:
+        source = UrlsSource(type="urls", upload_id=_put_aside(parts, connection, caller, source.urls))
     return datasets.create(
         connection,
         tenant_id=caller.tenant_id,
         name=spec.name,
-        source=spec.source.model_dump(mode="json"),
+        source=source.model_dump(mode="json"),
         labels=spec.labels.model_dump(mode="json") if spec.labels is not None else None,
     )
 
 
-def _check_job(parts: Parts, request: JobRequest) -> None:
+def _put_aside(parts: Parts, connection: Connection, caller: keys.Caller, urls: tuple[str, ...]) -> str:
+    """A list given inline becomes an upload of the caller's: rows stay small, and signed URLs out of every answer."""
+    upload_id: str = uploads.create(connection, tenant_id=caller.tenant_id).id
+    content = "\n".join(urls).encode()
+    uploads.complete(connection, upload_id, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    if uploads.stored_bytes(connection, caller.tenant_id) > caller.max_bytes:
+        raise storage_exceeded()
+    try:
+        with written(parts.artifacts.upload(upload_id)) as file:
+            file.write(content)
+    except OSError as error:
+        raise StorageFull("the list could not be stored; free some space and send it again") from error
+    return upload_id
+
+
+def _check_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> None:
     if request.dataset is not None:
-        _check_dataset(parts, request.dataset, "/dataset")
+        _check_dataset(parts, caller, request.dataset, "/dataset")
     if request.output is not None:
         _check_output(parts, request.output.path)
 
 
-def _check_dataset(parts: Parts, spec: DatasetSpec, place: str = "") -> None:
+def _check_dataset(parts: Parts, caller: keys.Caller, spec: DatasetSpec, place: str = "") -> None:
     try:
-        check_source(spec.source, parts.settings.allow_roots)
+        check_source(spec.source, parts.settings.allow_roots, replace(parts.remote, tenant=caller.tenant_name))
         if spec.labels is not None and spec.labels.path is not None:
             allowed_path(spec.labels.path, parts.settings.allow_roots, "/labels/path")
     except SourceNotAllowed as error:
         fields = tuple((place + pointer, text) for pointer, text in error.fields)
-        raise SourceNotAllowed(error.detail, fields=fields) from error
+        raise type(error)(error.detail, fields=fields) from error
 
 
 def _check_upload(connection: Connection, caller: keys.Caller, source: Source | Table | None, place: str) -> None:

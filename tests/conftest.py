@@ -1,15 +1,19 @@
 """Fixtures every test may ask for: a fresh PostgreSQL database, a Redis, the real pictures where they are at hand."""
 
+import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test finds `servers`
-from servers import PostgresServer, RedisServer, execute
+from servers import PostgresServer, RedisServer, S3Server, execute
+from site_server import Site
 
 _STARTED: list[PostgresServer | RedisServer] = []
 _POSTGRES, _REDIS = "WINNOW_TEST_POSTGRES_URL", "WINNOW_TEST_REDIS_URL"
@@ -45,6 +49,59 @@ def redis_url() -> str:
     """The shared server, in a database number of this worker's own."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 15 + 1
     return f"{os.environ[_REDIS].rsplit('/', 1)[0]}/{number}"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install winnow[s3]")
+    server = S3Server().start()
+    yield server
+    server.remove()
+
+
+@dataclass
+class Bucket:
+    """A bucket of one test's own, and the connection an administrator would make of it."""
+
+    server: S3Server
+    name: str
+    credentials: Path
+
+    def put(self, objects: Mapping[str, bytes], **options: Any) -> None:
+        self.server.put(self.name, objects, **options)
+
+    def delete(self, key: str) -> None:
+        self.server.client.delete_object(Bucket=self.name, Key=key)
+
+    def table(self, **changes: Any) -> dict[str, Any]:
+        """The connection as its table in the administrator's file says it."""
+        plain = {
+            "protocol": "s3",
+            "bucket": self.name,
+            "endpoint_url": self.server.url,
+            "region": "us-east-1",
+            "credentials_file": str(self.credentials),
+        }
+        return {name: value for name, value in (plain | changes).items() if value is not None}
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    s3_server.trouble()
+    s3_server.client.create_bucket(Bucket=name)
+    credentials = tmp_path_factory.mktemp("secrets") / "lake.json"
+    credentials.write_text(json.dumps({"key": s3_server.KEY, "secret": s3_server.SECRET}))
+    yield Bucket(s3_server, name, credentials)
+    s3_server.trouble()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.remove()
 
 
 @pytest.fixture(scope="session")

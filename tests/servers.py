@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for tests: private, on free ports, gone with the process that started them."""
+"""Real PostgreSQL, Redis and S3 servers for tests: private, on free ports, gone with the process that started them."""
 
 import ctypes
 import os
@@ -7,11 +7,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import httpx
 import redis
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -177,6 +182,67 @@ class RedisServer:
             with redis.Redis.from_url(self.url, socket_timeout=1) as client:
                 return bool(client.ping())
         except redis.RedisError:
+            return False
+
+
+class S3Server:
+    """moto's, in a process of its own, with `tests/s3_server.py`'s troubles."""
+
+    KEY, SECRET = "AKIACANARYCANARYCANA", "canary-s3-secret-4f1d"
+
+    def __init__(self) -> None:
+        if find_spec("moto") is None:
+            raise RuntimeError("no S3 server: install the dev extra, which brings moto")
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: Any = None
+
+    def start(self) -> "S3Server":
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("s3_server.py")), str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+        _await(self._answers, "moto did not start")
+        import boto3
+        from botocore.config import Config
+
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=self.KEY,
+            aws_secret_access_key=self.SECRET,
+            region_name="us-east-1",
+            config=Config(max_pool_connections=16),
+        )
+        return self
+
+    def trouble(self, **orders: Any) -> None:
+        """What is to go wrong from now on, instead of what went wrong before; and calls are counted anew."""
+        httpx.put(f"{self.url}/_trouble", json=orders).raise_for_status()
+
+    def calls(self) -> dict[str, int]:
+        counted: dict[str, int] = httpx.get(f"{self.url}/_trouble").json()
+        return counted
+
+    def put(self, bucket: str, objects: Mapping[str, bytes], **options: Any) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda key: self._put(bucket, key, objects[key], options), objects))
+
+    def _put(self, bucket: str, key: str, content: bytes, options: Mapping[str, Any]) -> None:
+        self.client.put_object(Bucket=bucket, Key=key, Body=content, **options)
+
+    def remove(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/_trouble").status_code == 200
+        except httpx.TransportError:
             return False
 
 

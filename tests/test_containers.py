@@ -87,4 +87,4 @@ def test_the_images_run_as_a_plain_user_and_carry_no_compiler():
 
 def test_the_api_image_has_no_torch():
     assert "torch" not in stages()["app"][1]
-    assert "[timm,video]" in stages()["worker"][1]  # timm brings torch
+    assert "[timm,video,s3]" in stages()["worker"][1]  # timm brings torch

@@ -47,6 +47,7 @@ ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="API k
 _LIST_FILES = ("selection.txt", "selection.csv", "removed.jsonl", "quarantine.jsonl", "manifest.json")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _VECTORS = (".npy", ".parquet")
+_URLS = ".txt"
 
 
 def main() -> None:
@@ -98,7 +99,10 @@ def migrate(data_dir: DataDir = None) -> None:
 
 @app.command("filter")
 def filter_(
-    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, a video, an .npy or a .parquet.")],
+    path: Annotated[
+        Path,
+        typer.Argument(exists=True, help="A folder, a zip or tar, a video, an .npy, a .parquet, or URLs in a .txt."),
+    ],
     out: Annotated[Path, typer.Option(help="Where the list, the plots and the proof go.")],
     method: str = "coreset",
     fraction: float | None = None,
@@ -363,7 +367,13 @@ def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="winnow-") as data:
         roots = (path.resolve() if path.is_dir() else path.resolve().parent,)
-        settings = alone(data_dir=Path(data), allow_roots=roots, output_roots=(out.resolve(),), log_level="WARNING")
+        settings = alone(
+            data_dir=Path(data),
+            allow_roots=roots,
+            output_roots=(out.resolve(),),
+            allow_urls=path.suffix == _URLS,  # whoever names them here fetches them here
+            log_level="WARNING",
+        )
         with embedded(settings) as address:
             yield address
 
@@ -377,8 +387,10 @@ def _source(client: Client, path: Path, fps: float | None) -> dict[str, Any]:
         return {"type": "archive", "upload_id": client.upload(path)}
     if path.suffix.lower() in _VECTORS:
         return {"type": "vectors", "upload_id": client.upload(path)}
+    if path.suffix == _URLS:
+        return {"type": "urls", "upload_id": client.upload(path)}
     raise FileNotFoundError(
-        f"{path} is neither a folder, nor one of {', '.join((*_ARCHIVES, *_VECTORS, *VIDEO_SUFFIXES))}"
+        f"{path} is neither a folder, nor one of {', '.join((*_ARCHIVES, *_VECTORS, *VIDEO_SUFFIXES, _URLS))}"
     )
 
 

@@ -31,6 +31,11 @@ class SourceNotAllowed(InvalidRequest):
     title = "This source is not one the service may read"
 
 
+class UrlNotAllowed(SourceNotAllowed):
+    code = "URL_NOT_ALLOWED"
+    title = "This URL is not one the service may fetch"
+
+
 class OutputNotAllowed(InvalidRequest):
     code = "OUTPUT_NOT_ALLOWED"
     title = "This folder is not one the service may write to"
@@ -118,6 +123,26 @@ class JobError(WinnowError):
 class SourceGone(JobError):
     code = "SOURCE_GONE"
     title = "The source can no longer be read"
+
+
+class SourceTooLarge(JobError):
+    code = "SOURCE_TOO_LARGE"
+    title = "The source holds more bytes than the limit"
+
+
+class StoreRefused(JobError):
+    code = "STORE_REFUSED"
+    title = "The object store refuses the connection's credentials"
+
+
+class StoreDriverMissing(JobError):
+    code = "STORE_DRIVER_MISSING"
+    title = "What speaks to this kind of object store is not installed"
+
+
+class ConnectionBroken(JobError):
+    code = "CONNECTION_BROKEN"
+    title = "The connection to the object store is not set up"
 
 
 class WeightsMissing(JobError):
@@ -219,6 +244,11 @@ class WorkerStorageFull(TransientJobError):
     title = "The worker's disk is full"
 
 
+class StoreUnreachable(TransientJobError):
+    code = "STORE_UNREACHABLE"
+    title = "The object store does not answer"
+
+
 # --- control flow between supervisor and computation ----------------------------------------------
 
 
@@ -245,6 +275,10 @@ ITEM_CODES: Final = {
     "LINK_ESCAPES_ROOT": "a link that leads out of the dataset's folder",
     "NOT_A_REGULAR_FILE": "a pipe, a socket or a device",
     "UNREADABLE": "the file cannot be opened",
+    "FORBIDDEN": "the store does not hand it out",
+    "FETCH_FAILED": "the URL could not be fetched",
+    "URL_NOT_ALLOWED": "a URL the service may not fetch",
+    "NAME_NOT_A_PATH": "a name that could not be a file's",
     "FILE_TOO_LARGE": "more bytes than one item may have",
     "NAME_NOT_UTF8": "the name is not UTF-8",
     "CONTENT_CHANGED": "not the bytes that were listed",

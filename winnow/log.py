@@ -20,6 +20,9 @@ _SECRETS: Final = (
 )
 
 
+_SIGNING: Final = ("botocore", "aiobotocore", "s3fs", "fsspec", "gcsfs", "azure", "adlfs")  # they log what they sign
+
+
 def configure(level: str) -> None:
     """Everything any library logs goes through the same door, to stderr."""
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -37,7 +40,7 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("alembic", "kombu", "celery", "PIL", "matplotlib", "asyncio", "httpx"):
+    for chatty in ("alembic", "kombu", "celery", "PIL", "matplotlib", "asyncio", "httpx", "httpcore", *_SIGNING):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     broker_url_file: Path | None = None
     allow_roots: Annotated[tuple[Path, ...], NoDecode] = ()  # ':'-separated; folders datasets may come from
     output_roots: Annotated[tuple[Path, ...], NoDecode] = ()  # ':'-separated; folders copies may go to
+    connections: Path | None = None  # TOML: the object stores that may be read; see winnow/connections.py
+    allow_urls: bool = False  # whether datasets may be lists of URLs
+    private_url_hosts: str = ""  # 'host:port,host:port' that lists of URLs may reach although they are not public
 
     # the HTTP door
     host: str = "127.0.0.1"
@@ -80,6 +83,21 @@ class Settings(BaseSettings):
     def _split_hosts(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
+    @field_validator("connections", mode="before")
+    @classmethod
+    def _none_where_empty(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("private_url_hosts")
+    @classmethod
+    def _are_places(cls, value: str) -> str:
+        _places(value)
+        return value
+
+    @property
+    def private_places(self) -> frozenset[tuple[str, int]]:
+        return _places(self.private_url_hosts)
+
     @property
     def effective_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'winnow.db'}"
@@ -91,3 +109,9 @@ class Settings(BaseSettings):
     @property
     def keys_required(self) -> bool:
         return not self.is_loopback if self.require_keys is None else self.require_keys
+
+
+def _places(text: str) -> frozenset[tuple[str, int]]:
+    """(host, port) of each; ValueError where it is no such list."""
+    places = (part.strip().rpartition(":") for part in text.split(",") if part.strip())
+    return frozenset((host.lower().strip("[]"), int(port)) for host, _, port in places)

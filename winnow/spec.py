@@ -12,6 +12,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^up_[0-9a-f]{32}$")]
+ConnectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Prefix = Annotated[str, StringConstraints(max_length=1024)]
+UrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Neighbors = Annotated[int, Field(ge=1, le=100)]
 
@@ -102,7 +105,32 @@ class VideosSource(Spec):
     sampling: Sampling = Sampling(fps=1)
 
 
-Source = Annotated[FolderSource | ArchiveSource | VectorsSource | VideosSource, Field(discriminator="type")]
+class ObjectStoreSource(Spec):
+    """Every picture below a prefix of an object store; the administrator has made the connection and named it."""
+
+    type: Literal["object_store"]
+    connection: ConnectionName
+    prefix: Prefix = ""
+
+
+class UrlsSource(Spec):
+    """Pictures behind http(s) URLs, given here, or in an uploaded text file with one a line; fetched once."""
+
+    type: Literal["urls"]
+    urls: Annotated[tuple[UrlText, ...], Field(min_length=1, max_length=10_000, strict=False)] | None = None
+    upload_id: UploadId | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "UrlsSource":
+        if (self.urls is None) == (self.upload_id is None):
+            raise ValueError("give exactly one of urls, upload_id")
+        return self
+
+
+Source = Annotated[
+    FolderSource | ArchiveSource | VideosSource | ObjectStoreSource | UrlsSource | VectorsSource,
+    Field(discriminator="type"),
+]
 
 
 class DatasetSpec(Spec):
@@ -111,6 +139,8 @@ class DatasetSpec(Spec):
             "examples": [
                 {"name": "yard", "source": {"type": "folder", "path": "/data/yard"}},
                 {"name": "gate", "source": {"type": "videos", "path": "/data/clips", "sampling": {"fps": 2}}},
+                {"name": "lake", "source": {"type": "object_store", "connection": "lake", "prefix": "yard/2026/"}},
+                {"name": "web", "source": {"type": "urls", "urls": ["https://example.com/a.jpg"]}},
             ]
         }
     )

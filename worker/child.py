@@ -21,14 +21,16 @@ from pydantic import TypeAdapter
 
 import kernels
 from winnow import log, pipeline
+from winnow.connections import load_connections
 from winnow.datasets import labels, snapshot
-from winnow.datasets.allowed import allowed_path
+from winnow.datasets.ahead import read_ahead
+from winnow.datasets.allowed import Remote, allowed_path, remote_for
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
 from winnow.embeddings import Runtime, encoder_for
 from winnow.embeddings.cache import ShardCache
-from winnow.errors import JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
+from winnow.errors import ConnectionBroken, JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Listing
 from winnow.settings import Settings
@@ -51,6 +53,7 @@ class Task:
     attempt: int
     kind: str
     spec: dict[str, Any]
+    tenant: str  # by name, as connections speak of it
     dataset_id: str
     source: dict[str, Any]
     labels: dict[str, Any] | None
@@ -92,6 +95,22 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         upload=artifacts.upload(upload_id) if upload_id else None,
         limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
         processes=settings.decoders or kernels.effective_threads(settings.threads),
+        remote=_remote(task, settings),
+    )
+
+
+def _remote(task: Task, settings: Settings) -> Remote:
+    try:
+        connections = load_connections(settings.connections)
+    except ConnectionBroken as error:
+        logger.warning("%s", error.detail)  # for whoever runs the worker; the caller is told less
+        raise ConnectionBroken("the list of connections cannot be read; ask the administrator") from error
+    return remote_for(
+        connections,
+        allow_urls=settings.allow_urls,
+        private=settings.private_places,
+        own_names=settings.allowed_hosts,
+        tenant=task.tenant,
     )
 
 
@@ -191,10 +210,12 @@ def _pictures(reader: Reader, listing: Listing, max_pixels: int) -> outputs.Pict
     if reader.kind == "vectors":
         return None
     ids = dict(zip(listing.paths, listing.ids, strict=True))
+    sizes = dict(zip(listing.paths, listing.sizes.tolist(), strict=True))
     return outputs.Pictures(
         read=lambda path: reader.read(path, ids[path].tobytes()),
         original=lambda path: reader.original(path, ids[path].tobytes()),
         max_pixels=max_pixels,
+        ahead=partial(read_ahead, at_once=reader.reads_at_once, size_of=sizes.__getitem__),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from winnow.datasets import snapshot
+from winnow.datasets.ahead import Ahead, one_by_one
 from winnow.embeddings import head
 from winnow.exports import FORMATS, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
 from winnow.exports.formats import write_jsonl
@@ -32,6 +33,7 @@ class Pictures:
     read: Callable[[str], bytes]  # to look at
     original: Callable[[str], bytes]  # to copy out
     max_pixels: int
+    ahead: Ahead = one_by_one
 
 
 @dataclass
@@ -72,7 +74,15 @@ def write(
         # By name and not by rank: the frames of a video are found on one way through it.
         paths = sorted(outcome.embedded.paths[position] for position in outcome.selection.positions)
         target = Path(spec.output.path)
-        copy_selected(pictures.original, paths, target, roots=output_roots, job_id=job_id, report=report)
+        copy_selected(
+            pictures.original,
+            paths,
+            target,
+            roots=output_roots,
+            job_id=job_id,
+            report=report,
+            ahead=pictures.ahead,
+        )
     out.put_bytes("timings.json", _JSON, canonical_json(outcome.timings_s))
     manifest = _manifest(outcome, spec, out.files)
     out.put_bytes("manifest.json", _JSON, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
@@ -130,7 +140,7 @@ def _thumbnails(outcome: Outcome, pictures: Pictures) -> dict[str, bytes]:
     paired = (path for insight in outcome.insights if insight.name == "neighbours" for path in _paths(insight.data))
     known = set(outcome.embedded.paths)
     wanted = [path for path in dict.fromkeys((*first, *paired)) if path in known]
-    return render_thumbnails(pictures.read, wanted, max_pixels=pictures.max_pixels)
+    return render_thumbnails(pictures.read, wanted, max_pixels=pictures.max_pixels, ahead=pictures.ahead)
 
 
 def _paths(value: Any) -> Iterator[str]:

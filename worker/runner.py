@@ -77,7 +77,7 @@ class Runner:
             if held is None:
                 return False
             dataset = datasets.get(connection, held.tenant_id, held.dataset_id)
-            max_items = keys.max_items(connection, held.tenant_id)
+            tenant, max_items = keys.name_and_max_items(connection, held.tenant_id)
         if dataset is None:
             raise LookupError("a job always has its dataset")
         logger.info("claimed %s attempt %s", held.job_id, held.attempt)
@@ -86,6 +86,7 @@ class Runner:
             "attempt": held.attempt,
             "kind": held.kind,
             "spec": held.spec,
+            "tenant": tenant,
             "dataset_id": held.dataset_id,
             "source": dataset.source,
             "labels": dataset.labels,

@@ -4,7 +4,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from winnow_client.errors import ConflictError, JobFailedError, NotFoundError, U
 
 Job = dict[str, Any]
 OnProgress = Callable[[Job], None]
+Output = dict[str, str] | None
 
 _FINAL = frozenset({"succeeded", "failed", "cancelled"})
 _AGAIN = frozenset({429, 502, 503, 504})
 _WAIT_S = 20  # a long poll
+_INLINE_URLS, _INLINE_BYTES = 10_000, 500_000  # what a request may hold
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,20 @@ class Client:
 
     def upload(self, path: str | Path) -> str:
         """Send an archive or a file of embeddings; returns the upload's id."""
-        upload_id: str = self._post("/v1/uploads")["id"]
 
-        def send() -> httpx.Response:
+        def send(upload_id: str) -> httpx.Response:
             with Path(path).open("rb") as file:  # opened anew by each try
                 return self._http.put(f"/v1/uploads/{upload_id}", content=file, timeout=None)
 
+        return self._sealed(send)
+
+    def _uploaded(self, content: bytes) -> str:
+        return self._sealed(lambda upload_id: self._http.put(f"/v1/uploads/{upload_id}", content=content, timeout=None))
+
+    def _sealed(self, send: Callable[[str], httpx.Response]) -> str:
+        upload_id: str = self._post("/v1/uploads")["id"]
         try:
-            self._tried(send)
+            self._tried(lambda: send(upload_id))
         except ConflictError:  # an earlier try may have arrived although its answer did not
             if self._get(f"/v1/uploads/{upload_id}")["state"] != "complete":
                 raise
@@ -92,11 +100,33 @@ class Client:
         """Queue a job as the API describes it."""
         return self._post("/v1/jobs", job, idempotency_key)
 
-    def submit_folder(self, path: str | Path, *, method: str = "coreset", **target: float) -> Job:
+    def submit_folder(
+        self, path: str | Path, *, method: str = "coreset", output: Output = None, **target: float
+    ) -> Job:
         """The shortest way: a folder the service may read, a method, one of count, fraction, radius, min_distance."""
-        source = {"type": "folder", "path": str(path)}
-        selection = {"method": method, "target": target}
-        return self.submit({"dataset": {"source": source}, "selection": selection})
+        return self.submit_source({"type": "folder", "path": str(path)}, method=method, output=output, **target)
+
+    def submit_object_store(
+        self, connection: str, prefix: str = "", *, method: str = "coreset", output: Output = None, **target: float
+    ) -> Job:
+        """The same of what lies below a prefix of a store; the administrator has named the connection."""
+        source = {"type": "object_store", "connection": connection, "prefix": prefix}
+        return self.submit_source(source, method=method, output=output, **target)
+
+    def submit_urls(
+        self, urls: Sequence[str], *, method: str = "coreset", output: Output = None, **target: float
+    ) -> Job:
+        """The same of pictures on the web; a list too long for a request is uploaded first."""
+        inline = len(urls) <= _INLINE_URLS and sum(map(len, urls)) <= _INLINE_BYTES
+        where = {"urls": list(urls)} if inline else {"upload_id": self._uploaded("\n".join(urls).encode())}
+        return self.submit_source({"type": "urls", **where}, method=method, output=output, **target)
+
+    def submit_source(
+        self, source: dict[str, Any], *, method: str = "coreset", output: Output = None, **target: float
+    ) -> Job:
+        """Any source, in the shortest words; `output` names a folder for copies of the selected files."""
+        job = {"dataset": {"source": source}, "selection": {"method": method, "target": target}}
+        return self.submit(job | ({"output": output} if output else {}))
 
     def submit_videos(
         self,

@@ -301,3 +301,20 @@ def test_a_plan_tells_that_copying_frames_out_takes_its_time(api, root):
         return next(stage["estimated_seconds"] for stage in plan["stages"] if stage["name"] == "writing")
 
     assert writing_s(output={"path": str(root / "new")}) > 10 + writing_s()
+
+
+def test_a_plan_for_an_object_store_counts_the_waiting(make_api, root, tmp_path):
+    (tmp_path / "c.toml").write_text('[lake]\nprotocol = "s3"\nbucket = "pictures"\n')
+    api = make_api(connections=tmp_path / "c.toml")
+    folder, lake = {"type": "folder", "path": str(root)}, {"type": "object_store", "connection": "lake"}
+    plans = {}
+    for source in (folder, lake):
+        dataset = api.http.post("/v1/datasets", json={"source": source}).json()["id"]
+        with api.database.begin() as connection:
+            counts = {"items": 10_000, "bytes": 10**9, "quarantined": 0}
+            datasets.set_listed(connection, dataset, counts=counts, fingerprint="f", snapshot="s")
+        body = {"dataset_id": dataset, "selection": {"method": "random", "target": {"count": 3}}}
+        stages = api.http.post("/v1/jobs?validate_only=true", json=body).json()["stages"]
+        plans[source["type"]] = next(stage for stage in stages if stage["name"] == "embedding")
+    for figure in ("estimated_seconds", "peak_memory_bytes"):
+        assert plans["object_store"][figure] > plans["folder"][figure]

@@ -188,3 +188,11 @@ def test_the_bar_says_how_far_a_job_is(scripted, client, capsys):
     assert "50% embedding 5/10" in said
     assert said.endswith("\n")
     assert "100% done" in said
+
+
+def test_a_list_of_urls_too_long_for_a_request_is_uploaded_first(scripted, client):
+    scripted.answers = [(201, {}, {"id": "up_1"}), (200, {}, {}), (202, {}, {"id": "job_1"})]
+    client.submit_urls(["https://example.com/x.jpg"] * 10_001, count=5)
+    assert [(method, path) for method, path, _ in scripted.asked] == [
+        ("POST", "/v1/uploads"), ("PUT", "/v1/uploads/up_1"), ("POST", "/v1/jobs"),
+    ]  # fmt: skip

@@ -122,3 +122,21 @@ def test_the_world_is_refused_without_keys(tmp_path):
 def test_errors_of_the_service_reach_the_caller(tmp_path):
     with Client("http://127.0.0.1:9", retries=0) as client, pytest.raises(ApiError):
         client.get("job_x")
+
+
+def test_one_line_from_a_list_of_urls_to_the_pictures(site, pictures, tmp_path):
+    site.pages = {f"/{path.name}": path.read_bytes() for path in sorted(pictures.rglob("0*.png"))}
+    (tmp_path / "urls.txt").write_text("\n".join(site.url + path for path in site.pages))
+    environment = os.environ | {"WINNOW_PRIVATE_URL_HOSTS": f"127.0.0.1:{site.port}"}
+    done = run("filter", tmp_path / "urls.txt", "--count", 6, "--out", tmp_path / "out", "--copy", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len([*(tmp_path / "out" / "selected" / "127.0.0.1").glob("*.png")]) == 6
+
+
+def test_a_list_of_connections_that_makes_no_sense_ends_the_start_with_a_word(tmp_path):
+    (tmp_path / "c.toml").write_text('[lake]\nprotocol = "s3"\n')
+    environment = os.environ | {"WINNOW_CONNECTIONS": str(tmp_path / "c.toml"), "WINNOW_DATA_DIR": str(tmp_path)}
+    done = run("serve", "--port", 0, env=environment)
+    assert done.returncode == 1
+    assert "lake.bucket" in done.stderr
+    assert "Traceback" not in done.stderr

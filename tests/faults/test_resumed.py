@@ -1,5 +1,6 @@
 """Killed at any moment, a job goes on from its last whole shard, to the bytes of a quiet run."""
 
+import json
 import signal
 import time
 
@@ -76,3 +77,41 @@ def test_the_second_attempt_of_a_pair_that_froze_is_the_one_that_counts(start_si
         assert client.get(job_id) == job
     assert (job["state"], job["attempt"]) == ("succeeded", 2)
     site.check_history([job_id])
+
+
+def test_a_listing_of_an_object_store_that_is_killed_goes_on_at_its_last_page(start_site, bucket, tmp_path):
+    bucket.put({f"{number:05d}.png": b"no picture" for number in range(2500)})
+    bucket.server.trouble()
+    (tmp_path / "lake.toml").write_text(
+        "[lake]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in bucket.table().items())
+    )
+    crash = f"reading:2:{tmp_path / 'crashed'}"
+    site = start_site(WINNOW_CONNECTIONS=str(tmp_path / "lake.toml"), WINNOW_CRASH_AT=crash)
+    assert listed(site, {"type": "object_store", "connection": "lake"})["counts"]["items"] == 2500
+    assert (tmp_path / "crashed").exists()
+    assert bucket.server.calls()["list"] == 3
+
+
+def test_a_list_of_urls_that_is_killed_fetches_nothing_twice(start_site, site, tmp_path):
+    site.pages = {f"/{number}.png": b"%d" % number for number in range(200)}
+    service = start_site(
+        WINNOW_ALLOW_URLS="true",
+        WINNOW_PRIVATE_URL_HOSTS=f"127.0.0.1:{site.port}",
+        WINNOW_CRASH_AT=f"reading:60:{tmp_path / 'crashed'}",
+    )
+    counts = listed(service, {"type": "urls", "urls": [site.url + path for path in site.pages]})["counts"]
+    assert counts == {"items": 200, "bytes": sum(map(len, site.pages.values())), "quarantined": 0}
+    assert (tmp_path / "crashed").exists()
+    twice = [path for path, times in site.asked.items() if times > 1]
+    assert len(twice) <= 16, "more than what was under way as it died"
+
+
+def listed(site, source):
+    with site.client() as client:
+        dataset = client.create_dataset(source)
+        deadline = time.monotonic() + 60
+        while dataset["state"] == "pending" and time.monotonic() < deadline:
+            time.sleep(0.2)
+            dataset = client.dataset(dataset["id"])
+    assert dataset["state"] == "ready", dataset
+    return dataset

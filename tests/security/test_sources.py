@@ -454,7 +454,7 @@ SMALL = {"max_item_bytes": 1000, "archive_slack_bytes": 60_000, "archive_ratio":
 @pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in BOMBS.items()])
 def test_a_bomb_stops_at_the_limit(tmp_path, make, monkeypatch):
     written = []
-    monkeypatch.setattr("winnow.datasets.archive.aside", _counting(written))
+    monkeypatch.setattr("winnow.datasets.blobs.aside", _counting(written))
     content = make()
     before = psutil.Process().memory_info().rss
     with pytest.raises(ArchiveTooLarge):

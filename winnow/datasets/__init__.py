@@ -1,9 +1,11 @@
 """Sources become items: listed in canonical order, read one by one, decoded where nothing can be harmed.
 
-Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `video`,
-`vectors` the kinds, `beneath` how files are opened, `snapshot` a listing on disk, `decode` bytes to pixels, `decoders`
-the guarded processes that do it, `video_decoder` and `video_protocol` how another one is asked for frames,
-`video_process` and `video_frames` how it answers, `atomic` files that appear whole or not at all.
+Map: `base` the contract, `sources` opens one, `allowed` says which may be opened, `folder`, `archive`, `objects`,
+`urls`, `video`, `vectors` the kinds; `beneath` how files are opened, `stores` how object stores are spoken to,
+`addresses` and `fetch` how URLs are judged and fetched, `blobs` pictures kept by their hash; `ahead` overlaps reads,
+`snapshot` a listing on disk, `pages` one under way, `labels` what is said of samples; `decode` bytes to pixels,
+`decoders` the guarded processes that do it, `video_decoder` and `video_protocol` how another one is asked for frames,
+`video_process` and `video_frames` how it answers; `atomic` files that appear whole or not at all.
 """
 
 from importlib import import_module

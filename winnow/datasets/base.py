@@ -35,8 +35,8 @@ class Limits:
 
     max_items: int = 20_000_000
     max_item_bytes: int = 256 << 20
-    max_archive_bytes: int = 1 << 40  # an archive may unpack to this at most, and to no more than
-    archive_ratio: int = 20  # this many times its size
+    max_archive_bytes: int = 1 << 40  # an archive unpacks, and a list of URLs fetches, this much at most; an archive
+    archive_ratio: int = 20  # no more than this many times its size
     archive_slack_bytes: int = 1 << 30  # plus this
     max_ratio: int = 200  # one entry of a zip may unpack to this many times its packed size
     video: VideoLimits = VideoLimits()
@@ -51,6 +51,11 @@ class Reader(Protocol):
 
     @property
     def kind(self) -> Kind: ...
+
+    @property
+    def reads_at_once(self) -> int:
+        """How many threads may `read` to advantage: one for what lies here, more where each waits for a network."""
+        ...
 
     def list(self, report: Report) -> Listing:
         """Everything the source holds, hashed, in canonical order; items that cannot be read are its failures."""

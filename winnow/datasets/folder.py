@@ -34,6 +34,7 @@ class FolderReader:
     """`root` is a real path: `allowed_path` has followed its links."""
 
     kind: Kind = "images"
+    reads_at_once = 4  # a folder may be a network's
 
     def __init__(self, root: Path, limits: Limits, *, sequences: bool = False) -> None:
         """With `sequences` the pictures of each folder are the frames of one recording."""

@@ -38,11 +38,14 @@ def save(listing: Listing, path: Path) -> None:
 
 
 def write(listing: Listing, file: BinaryIO) -> None:
-    pq.write_table(_table(listing), file, row_group_size=_GROUP, compression="zstd")
+    pq.write_table(to_table(listing), file, row_group_size=_GROUP, compression="zstd")
 
 
 def load(path: Path) -> Listing:
-    table = pq.read_table(path, schema=FRAMES_SCHEMA if "video" in pq.read_schema(path).names else SCHEMA)
+    return from_table(pq.read_table(path, schema=FRAMES_SCHEMA if "video" in pq.read_schema(path).names else SCHEMA))
+
+
+def from_table(table: pa.Table) -> Listing:
     valid = table.filter(table["sample_id"].is_valid())
     failed = table.filter(table["sample_id"].is_null())
     ids = np.frombuffer(b"".join(valid["sample_id"].to_pylist()), np.uint8).reshape(-1, 32)
@@ -77,7 +80,7 @@ def fingerprint(listing: Listing) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _table(listing: Listing) -> pa.Table:
+def to_table(listing: Listing) -> pa.Table:
     good, bad = len(listing), listing.failures
     table = pa.table(
         {

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from winnow.datasets.allowed import allowed_path, check_source
+from winnow.datasets.allowed import NOTHING_REMOTE, Remote, allowed_path, allowed_prefix, check_source, url_rules
 from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.folder import FolderReader
+from winnow.datasets.objects import ObjectsReader
+from winnow.datasets.urls import UrlsReader
 from winnow.datasets.vectors import VectorsReader
 from winnow.datasets.video import VideosReader
 from winnow.errors import SourceGone
-from winnow.spec import ArchiveSource, FolderSource, Source, VideosSource
+from winnow.spec import ArchiveSource, FolderSource, ObjectStoreSource, Source, UrlsSource, VideosSource
 
 __all__ = ["allowed_path", "check_source", "open_source"]
 
@@ -22,10 +24,11 @@ def open_source(
     upload: Path | None,
     limits: Limits,
     processes: int = 1,
+    remote: Remote = NOTHING_REMOTE,
 ) -> Reader:
     """`folder` is the dataset's own, for what has to be unpacked; `upload` is where the uploaded bytes lie.
 
-    The path is judged again here: what was allowed at submit time may have become a link since.
+    The source is judged again here: what was allowed at submit time may have become a link since, or been taken back.
     """
     if isinstance(source, FolderSource):
         return FolderReader(allowed_path(source.path, roots), limits, sequences=source.sequences is not None)
@@ -33,6 +36,10 @@ def open_source(
         return VideosReader(allowed_path(source.path, roots), source.sampling, folder, limits, processes=processes)
     if isinstance(source, ArchiveSource):
         return ArchiveReader(upload, folder, limits)
+    if isinstance(source, ObjectStoreSource):
+        return ObjectsReader(allowed_prefix(source, remote), source.prefix, folder, limits)
+    if isinstance(source, UrlsSource):
+        return UrlsReader(upload, folder, url_rules(remote), limits)
     path = allowed_path(source.path, roots) if source.path is not None else upload
     if path is None:
         raise SourceGone("the upload is not there; upload the file again and make a new dataset of it")

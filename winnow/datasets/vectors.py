@@ -41,6 +41,7 @@ _HEADERS: Final[dict[tuple[int, int], Callable[..., Any]]] = {
 
 class VectorsReader:
     kind: Kind = "vectors"
+    reads_at_once = 1
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path, self._limits = path, limits

@@ -58,6 +58,7 @@ class VideosReader:
     """`path` is a real path: `allowed_path` has followed its links. One video, or a folder of them at any depth."""
 
     kind: Kind = "images"
+    reads_at_once = 1
 
     def __init__(self, path: Path, sampling: Sampling, folder: Path, limits: Limits, *, processes: int = 1) -> None:
         self._path = path

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.datasets import decode
+from winnow.datasets.ahead import read_ahead
 from winnow.datasets.base import Reader
 from winnow.datasets.decoders import Decoded, DecoderPool
 from winnow.embeddings.base import Encoder
@@ -188,12 +189,18 @@ class _Extraction:
 
     def _contents(self, positions: Rows, unread: list[tuple[str, ItemError]]) -> Iterator[tuple[str, bytes]]:
         """The bytes of each sample, if they are still those that were listed."""
-        for position in positions:
-            path = self.listing.paths[position]
-            try:
-                yield path, self.reader.read(path, self.listing.ids[position].tobytes())
-            except ItemError as error:
-                unread.append((path, error))
+        listing, read = self.listing, self.reader.read
+        contents = read_ahead(
+            lambda position: read(listing.paths[position], listing.ids[position].tobytes()),
+            positions.tolist(),
+            at_once=self.reader.reads_at_once,
+            size_of=lambda position: int(listing.sizes[position]),
+        )
+        for position, content in contents:
+            if isinstance(content, ItemError):
+                unread.append((listing.paths[position], content))
+            else:
+                yield listing.paths[position], content
 
     def _count(self, done: int, failed: int, total: int) -> None:
         self.done += done

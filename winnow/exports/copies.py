@@ -4,16 +4,17 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from winnow.datasets.ahead import Ahead, Read, one_by_one
 from winnow.datasets.allowed import allowed_path
 from winnow.datasets.beneath import opened_root
 from winnow.errors import ItemError, OutputFailed, SourceNotAllowed
 from winnow.results import Report
 
-Read = Callable[[str], bytes]
+Contents = Iterator[tuple[str, bytes | ItemError]]
 
 # A name too long, or in the place of a folder: the file takes another name, which the marker tells.
 _NO_SUCH_NAME = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
@@ -21,7 +22,14 @@ _MARKER = ".winnow.json"  # says which job filled the folder, so that a second a
 
 
 def copy_selected(
-    read: Read, paths: list[str], target: Path, *, roots: tuple[Path, ...], job_id: str, report: Report
+    read: Read,
+    paths: list[str],
+    target: Path,
+    *,
+    roots: tuple[Path, ...],
+    job_id: str,
+    report: Report,
+    ahead: Ahead = one_by_one,
 ) -> int:
     """Fill `target`, which must not exist, with `paths` below it; returns how many files lie there.
 
@@ -31,20 +39,21 @@ def copy_selected(
     try:
         parent = allowed_path(str(target.parent), roots)
         with opened_root(parent) as folder:
-            return _copied(read, paths, Path(f"/proc/self/fd/{folder.descriptor}", target.name), job_id, report)
+            place = Path(f"/proc/self/fd/{folder.descriptor}", target.name)
+            return _copied(ahead(read, paths), len(paths), place, job_id, report)
     except SourceNotAllowed as error:
         raise OutputFailed("the output folder does not lie below an allowed output root any more") from error
     except OSError as error:
         raise OutputFailed(f"the output folder could not be filled: {error.strerror or 'I/O error'}") from error
 
 
-def _copied(read: Read, paths: list[str], target: Path, job_id: str, report: Report) -> int:
+def _copied(contents: Contents, count: int, target: Path, job_id: str, report: Report) -> int:
     if _filled_by(target) == job_id:
-        return len(paths)
+        return count
     renamed: dict[str, str] = {}
     with _filled_aside(target, job_id, renamed) as aside:
-        for done, path in enumerate(paths):
-            content = _content(read, path)
+        for done, (path, answer) in enumerate(contents):
+            content = _readable(path, answer)
             try:
                 _write_new(aside, path, content)
             except OSError as error:
@@ -52,8 +61,8 @@ def _copied(read: Read, paths: list[str], target: Path, job_id: str, report: Rep
                     raise
                 renamed[path] = f"renamed/{done:08d}{PurePosixPath(path).suffix[:8]}"
                 _write_new(aside, renamed[path], content)
-            report("writing", done + 1, len(paths))
-    return len(paths)
+            report("writing", done + 1, count)
+    return count
 
 
 @contextmanager
@@ -72,11 +81,10 @@ def _filled_aside(target: Path, job_id: str, renamed: dict[str, str]) -> Iterato
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _content(read: Read, path: str) -> bytes:
-    try:
-        return read(path)
-    except ItemError as error:
-        raise OutputFailed(f"{path!r} can no longer be read as it was selected: {error.code}") from error
+def _readable(path: str, answer: bytes | ItemError) -> bytes:
+    if isinstance(answer, ItemError):
+        raise OutputFailed(f"{path!r} can no longer be read as it was selected: {answer.code}") from answer
+    return answer
 
 
 def _write_new(folder: Path, path: str, content: bytes) -> None:

@@ -60,9 +60,10 @@ def set_quota(connection: Connection, name: str, **limits: int) -> dict[str, int
     return dict(row._mapping)
 
 
-def max_items(connection: Connection, tenant_id: str) -> int:
-    """How many items a dataset of this tenant may hold."""
-    return int(connection.execute(select(tenant.c.max_items).where(tenant.c.id == tenant_id)).scalar_one())
+def name_and_max_items(connection: Connection, tenant_id: str) -> tuple[str, int]:
+    """What a tenant is called, and how many items a dataset of it may hold."""
+    row = connection.execute(select(tenant.c.name, tenant.c.max_items).where(tenant.c.id == tenant_id)).one()
+    return row.name, row.max_items
 
 
 def local_caller(connection: Connection) -> Caller:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 import shutil
+from urllib.parse import quote
 
 import clips
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from winnow.connections import Connection
 from winnow.datasets import Limits, Reader
 from winnow.datasets.archive import ArchiveReader
 from winnow.datasets.base import canonical, is_picture
 from winnow.datasets.folder import FolderReader
+from winnow.datasets.objects import ObjectsReader
+from winnow.datasets.urls import UrlsReader
 from winnow.datasets.video import VideosReader, frame_path
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, TooManyItems
 from winnow.results import silent
@@ -35,16 +39,10 @@ def videos_reader(folder, names, limits):
     return VideosReader(folder / "root", Sampling(every_nth=1), folder / "ds", limits)
 
 
-@pytest.fixture
-def paths(request):
-    """What the four pictures are called in the listing."""
-    if request.node.callspec.params["make_reader"] != "videos":
-        return NAMES
-    return [frame_path(name.lower().replace(".png", ".mp4"), 0) for name in NAMES]
-
-
-@pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "videos"])
-def make_reader(request, tmp_path, picture, zipped, tarred):
+@pytest.fixture(
+    params=["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "videos", "object_store", "urls"],
+)
+def make_reader(request, tmp_path, picture, zipped, tarred):  # noqa: C901 - one branch a kind
     """A reader of any kind over the same four pictures, a note, and a hidden file."""
 
     def make(names=tuple(NAMES), limits=DEFAULTS) -> Reader:
@@ -59,19 +57,33 @@ def make_reader(request, tmp_path, picture, zipped, tarred):
                 (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / "root" / name).write_bytes(content)
             return FolderReader(tmp_path / "root", limits)
+        if request.param == "object_store":
+            bucket = request.getfixturevalue("bucket")
+            bucket.put({f"yard/{name}": content for name, content in entries}, ChecksumAlgorithm="SHA256")
+            return ObjectsReader(Connection.model_validate(bucket.table()), "yard/", tmp_path / "ds", limits)
+        if request.param == "urls":
+            site = request.getfixturevalue("site")
+            site.pages = {f"/{quote(name)}": content for name, content in contents.items()}
+            (tmp_path / "up").write_text("\n".join(site.url + path for path in site.pages))
+            return UrlsReader(tmp_path / "up", tmp_path / "ds", site.rules, limits)
         if request.param == "zip":
             return ArchiveReader(zipped(*entries), tmp_path / "ds", limits)
         mode = "w" + request.param.removeprefix("tar").replace(".", ":")
         return ArchiveReader(tarred(*entries, mode=mode), tmp_path / "ds", limits)
 
+    make.names = NAMES
+    if request.param == "urls":
+        make.names = [f"127.0.0.1/{name.replace(' ', '_')}" for name in NAMES]
+    if request.param == "videos":
+        make.names = [frame_path(name.lower().replace(".png", ".mp4"), 0) for name in NAMES]
     return make
 
 
-def test_every_picture_is_listed_and_nothing_else(make_reader, paths):
+def test_every_picture_is_listed_and_nothing_else(make_reader):
     reader = make_reader()
     listing = reader.list(silent)
     assert reader.kind == "images"
-    assert sorted(listing.paths) == sorted(paths)
+    assert sorted(listing.paths) == sorted(make_reader.names)
     assert listing.failures == []
     for path, sample_id, size in zip(listing.paths, listing.ids, listing.sizes, strict=True):
         content = reader.read(path, sample_id.tobytes())
@@ -82,10 +94,10 @@ def test_every_picture_is_listed_and_nothing_else(make_reader, paths):
         )
 
 
-def test_equal_pictures_have_one_id_and_others_have_others(make_reader, paths):
+def test_equal_pictures_have_one_id_and_others_have_others(make_reader):
     listing = make_reader().list(silent)
     ids = {path: row.tobytes() for path, row in zip(listing.paths, listing.ids, strict=True)}
-    two, one, twin, three = (ids[path] for path in paths)
+    two, one, twin, three = (ids[path] for path in make_reader.names)
     assert one == twin
     assert len({one, two, three}) == 3
 

@@ -1,5 +1,8 @@
 """From a listing to vectors: distinct, in order, resumable, and as patient as the caller asks."""
 
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +198,48 @@ def test_vectors_without_a_direction_are_set_aside_with_their_copies():
         without_zeros(embedded, 5, OnError(max_fraction=0.5))
     with pytest.raises(DatasetEmpty, match="direction"):
         without_zeros(Embedded(ids, list("abcd"), embedded.sizes, vectors * 0, embedded.shapes, [], {}), 5, LENIENT)
+
+
+class FarReader(FolderReader):
+    """Each read waits as for a network; `most` says how many waited at one time."""
+
+    def __init__(self, root, at_once, delay_s=0.0):
+        super().__init__(root, Limits())
+        self.reads_at_once, self._delay_s = at_once, delay_s
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def read(self, path, sample_id):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self._delay_s)
+        with self._lock:
+            self.now -= 1
+        return super().read(path, sample_id)
+
+
+def test_reads_overlap_and_the_answer_stays_the_same(embed, root, tmp_path):
+    near = embed()
+    shutil.rmtree(tmp_path / "cache")
+    far = FarReader(root, at_once=8, delay_s=0.05)
+    again = embed(reader=far)
+    assert far.most > 4
+    assert again.vectors.tobytes() == near.vectors.tobytes()
+    assert again.failures == near.failures
+
+
+def test_reading_ahead_holds_no_more_than_its_share_of_memory(embed, root, monkeypatch):
+    monkeypatch.setattr("winnow.datasets.ahead.AHEAD_BYTES", 1)
+    far = FarReader(root, at_once=8, delay_s=0.01)
+    assert len(embed(reader=far).paths) == 12
+    assert far.most == 1
+
+
+def test_a_reader_that_cannot_go_on_ends_the_job_at_its_turn(embed, root):
+    class Ended(FarReader):
+        def read(self, path, sample_id):
+            raise SourceGone("gone")
+
+    with pytest.raises(SourceGone):
+        embed(reader=Ended(root, at_once=8))
