@@ -48,7 +48,7 @@ def data(shape: str, rows: int) -> Any:
 
 def patches(rows: int, rng: np.random.Generator) -> Any:
     """Grey squares of 8 x 8 pixels out of pictures: of WINNOW_BENCH_PICTURES, or of the demo's rendered ones."""
-    from PIL import Image  # noqa: PLC0415 - only this shape needs it
+    from PIL import Image
 
     folder = Path(os.environ.get("WINNOW_BENCH_PICTURES", ".winnow/demo/pictures"))
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".png"})
@@ -110,7 +110,7 @@ def numpy_loop(vectors: Any, count: int, _threads: int) -> Work:
 
 
 def mundig(vectors: Any, count: int, _threads: int) -> Work:
-    from lightly_mundig import Selection  # noqa: PLC0415 - a peer that may not be here
+    from lightly_mundig import Selection
 
     selection = Selection()
     selection.add_diversifying_strategy(vectors.tolist(), 1.0, None)
@@ -118,7 +118,7 @@ def mundig(vectors: Any, count: int, _threads: int) -> Work:
 
 
 def fpsample(vectors: Any, count: int, _threads: int) -> Work:
-    from fpsample import fps_sampling  # noqa: PLC0415 - a peer that may not be here
+    from fpsample import fps_sampling
 
     return partial(fps_sampling, vectors, count, start_idx=0)
 
@@ -241,7 +241,7 @@ def growth(most: int, plot: Path | None) -> None:
 
 
 def draw(lines: dict[str, tuple[list[int], list[float]]], plot: Path) -> None:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only the picture needs it
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="number", ylabel="CPU seconds, one thread")

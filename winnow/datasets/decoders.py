@@ -22,6 +22,8 @@ from winnow.errors import ItemError
 ITEM_LIMIT_S: Final = 10.0
 _STRIKES: Final = 2  # a decoder may die of something else once; twice on one picture is the picture's fault
 _PIPE_BYTES: Final = 1 << 20
+_AHEAD: Final = 128  # pictures decoded or waiting for it: enough to be busy while a network sees a batch
+_AHEAD_BYTES: Final = 128 << 20  # of files, or one file where it is larger
 _HOME: Final = str(Path(__file__).parents[2])  # the folder that holds the package, wherever the service was started
 _COMMAND: Final = (sys.executable, "-P", "-m", "winnow.datasets.decoder_process")
 
@@ -45,7 +47,6 @@ class DecoderPool:
         self._max_pixels, self._size, self._crop, self._limit_s = max_pixels, size, crop, item_limit_s
         # The threads start the processes and outlive them: a process is told to die with the thread that made it.
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decoder")
-        self._ahead = 4 * processes
         self._all = [_Process(command) for _ in range(processes)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._all:
@@ -60,13 +61,17 @@ class DecoderPool:
             process.end()
 
     def decode(self, items: Iterable[Item]) -> Iterator[Decoded]:
-        waiting: deque[tuple[str, Future[Picture | ItemError]]] = deque()
+        """The decoders work on while the caller is busy with what it has got, as far as `_AHEAD` allows."""
+        waiting: deque[tuple[str, int, Future[Picture | ItemError]]] = deque()
+        held = 0
         for path, content in items:
-            waiting.append((path, self._threads.submit(self._decode_one, content)))
-            if len(waiting) >= self._ahead:
-                first, answer = waiting.popleft()
+            while waiting and (len(waiting) >= _AHEAD or held + len(content) > _AHEAD_BYTES):
+                first, size, answer = waiting.popleft()
+                held -= size
                 yield first, answer.result()
-        for path, answer in waiting:
+            waiting.append((path, len(content), self._threads.submit(self._decode_one, content)))
+            held += len(content)
+        for path, _, answer in waiting:
             yield path, answer.result()
 
     def _decode_one(self, content: bytes) -> Picture | ItemError:
