@@ -187,7 +187,8 @@ def evaluate(
     )
     table = Table("what", "value", "95 % interval", "spread over seeds")
     for name, share in (("Acc@1", found.top1), ("Acc@5", found.top5)):
-        table.add_row(name, f"{share.value:.4f}", f"{share.low:.4f} to {share.high:.4f}", f"{share.spread:.4f}")
+        spread = f"{share.spread:.4f}" if len(found.seeds) > 1 else "-"
+        table.add_row(name, f"{share.value:.4f}", f"{share.low:.4f} to {share.high:.4f}", spread)
     console.print(table)
     console.print(
         f"{encoder}/{found.version}, {found.dimension} numbers; {found.classes} classes; learned from {found.learned} "

@@ -11,6 +11,7 @@ OUT: Final = 64  # numbers a picture ends in where nobody asks for another count
 Resample = Literal["box", "bilinear", "bicubic"]
 Colour = tuple[float, float, float]
 
+_HUB: Final = "https://huggingface.co"
 _IMAGENET: Final[tuple[Colour, Colour]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP: Final[tuple[Colour, Colour]] = (
     (0.48145466, 0.4578275, 0.40821073),
@@ -103,7 +104,8 @@ def _timm(
         std=colours[1],
         needs=("torch", "torchvision", "timm", "safetensors"),
         extra="timm",
-        weights=Weights(f"https://huggingface.co/timm/{model}/resolve/main/model.safetensors"),
+        # The hub has one file for both of timm's spellings of CLIP; this one has the activation it was trained with.
+        weights=Weights(f"{_HUB}/timm/{model.replace('_quickgelu', '')}/resolve/main/model.safetensors"),
         given_size=given_size,
         projected=projected,
     )
@@ -155,7 +157,7 @@ _ROWS: Final = (
     _timm("convnext_tiny.fb_in22k", 768, 4.5, "ConvNeXt, tiny, trained on 22,000 classes of ImageNet."),
     _timm("convnext_base.fb_in22k", 1024, 15.4, "ConvNeXt, base, trained on 22,000 classes of ImageNet."),
     _timm(
-        "vit_base_patch32_clip_224.openai",
+        "vit_base_patch32_clip_quickgelu_224.openai",
         512,
         4.4,
         "CLIP's image tower, B/32.",
@@ -164,7 +166,7 @@ _ROWS: Final = (
         projected=True,
     ),
     _timm(
-        "vit_base_patch16_clip_224.openai",
+        "vit_base_patch16_clip_quickgelu_224.openai",
         512,
         17.6,
         "CLIP's image tower, B/16.",
@@ -173,7 +175,7 @@ _ROWS: Final = (
         projected=True,
     ),
     _timm(
-        "vit_large_patch14_clip_224.openai",
+        "vit_large_patch14_clip_quickgelu_224.openai",
         768,
         81.0,
         "CLIP's image tower, L/14.",

@@ -75,10 +75,11 @@ def _in_torch_cache(entry: Entry) -> Iterator[Found]:
 
 def _in_hub_cache(entry: Entry) -> Iterator[Found]:
     """The hub's cache holds a file as a link to a blob, named by its sha256."""
-    if not entry.name.startswith("timm/"):
+    if entry.weights is None or not entry.name.startswith("timm/"):
         return
+    repository = "--".join(entry.weights.url.partition("/resolve/")[0].split("/")[-2:])
     home = Path(os.environ.get("HF_HOME", _cache() / "huggingface"))
-    kept = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{entry.name.replace('/', '--')}"
+    kept = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{repository}"
     main = kept / "refs" / "main"
     if not main.is_file():
         return

@@ -1,12 +1,14 @@
 """The table says what the publishers say."""
 
+import hashlib
 import math
 from importlib.util import find_spec
 
 import pytest
 
 from winnow.encoders import ENCODERS
-from winnow.spec import EncoderSpec
+from winnow.pipeline import canonical_json
+from winnow.spec import EncoderSpec, JobSpec
 
 TORCHVISION = [name for name in ENCODERS if name.startswith("torchvision/")]
 TIMM = [name for name in ENCODERS if name.startswith("timm/")]
@@ -106,3 +108,17 @@ def test_equal_requests_are_said_alike_and_old_ones_as_before():
         said(head="pca"),
     ]
     assert all(different.count(one) == 1 for one in different)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("winnow-64", "a1700d1eb2a5d23b"), ("descriptor-64", "3d3809c6cbdf15d0"), ("given", "b889d82541573008")],
+)
+def test_what_a_digest_covers_is_what_it_covered_before_there_were_heads(name, digest):
+    asked = {
+        "dataset_id": "ds_" + "0" * 32,
+        "encoder": {"name": name},
+        "selection": {"method": "coreset", "target": {"fraction": 0.1}},
+    }
+    said = canonical_json(JobSpec.model_validate(asked).answer_fields())
+    assert hashlib.sha256(said).hexdigest().startswith(digest)

@@ -76,6 +76,8 @@ def _tensors(entry: Entry, found: weights.Found) -> Tensors:
         if found.path.suffix == ".safetensors":
             return dict(safetensors.torch.load(content))
         return fetch.unpickled(content)
+    except MemoryError:
+        raise
     except Exception as error:  # each library has its own word for a file it cannot read
         raise WeightsMissing(
             f"{found.path.name} holds no weights that can be read: bring {entry.name} again"
@@ -101,6 +103,8 @@ def _with(entry: Entry, network: nn.Module, tensors: Tensors) -> nn.Module:
     try:
         fitted = _as_timm_has_it(network, tensors) if entry.name.startswith("timm/") else tensors
         network.load_state_dict(_without_classifier(network, fitted))  # strict; into the network's own float32
+    except MemoryError:
+        raise
     except Exception as error:  # the conversions, too, fail in many ways on a file that is another's
         said = " ".join(str(error).split())[:400]
         raise WeightsMissing(f"these are not the weights of {entry.name}: {said}") from error

@@ -221,7 +221,10 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path):
 def test_what_the_hub_left_in_its_cache_is_used_if_its_name_tells_the_truth(tmp_path):
     entry = SMALL["timm/test_resnet.r160_in1k"]
     content = safetensors.torch.save(seeded_weights.seeded(entry))
-    kept = tmp_path / "cache" / "huggingface" / "hub" / "models--timm--test_resnet.r160_in1k"
+    entry = dataclasses.replace(
+        entry, weights=Weights("https://hub.invalid/timm/its-name/resolve/main/model.safetensors")
+    )
+    kept = tmp_path / "cache" / "huggingface" / "hub" / "models--timm--its-name"
     blob = kept / "blobs" / hashlib.sha256(content).hexdigest()
     snapshot = kept / "snapshots" / "abc"
     for folder in (blob.parent, snapshot, kept / "refs"):
