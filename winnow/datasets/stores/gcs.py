@@ -20,7 +20,8 @@ class GcsStore:
         gcsfs, self._asyn = driver("gcsfs.core", "gcs"), driver("fsspec.asyn", "gcs")
         self._bucket = connection.bucket
         account = connection.secrets().get("service_account")
-        token = json.loads(account.get_secret_value()) if account else "anon" if connection.anonymous else None
+        machine_s = "anon" if connection.anonymous else "google_default"
+        token = json.loads(account.get_secret_value()) if account else machine_s
         with _gcs_errors():
             self._files = gcsfs.GCSFileSystem(
                 access="read_only", token=token, endpoint_url=connection.endpoint_url, skip_instance_cache=True
