@@ -15,7 +15,7 @@ from typing import Any
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
-STATUS = {"InternalError": "500 Internal Server Error", "SlowDown": "503 Slow Down"}  # the others: 403
+STATUS = {"InternalError": "500 Oops", "SlowDown": "503 Slow Down", "InvalidRequest": "400 Bad"}  # the others: 403
 
 
 class Troubled:

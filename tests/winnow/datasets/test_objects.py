@@ -120,19 +120,26 @@ def test_a_listing_that_was_refused_begins_anew(bucket, make_reader):
 
 
 def test_each_object_meets_its_own_fate(bucket, make_reader, picture):
-    names = ["good", "overwritten", "deleted", "forbidden", "failing"]
+    names = ["good", "overwritten", "deleted", "forbidden", "failing", "sealed"]
     bucket.put({f"yard/{name}.png": picture(number) for number, name in enumerate(names)})
     reader = make_reader(patience_s=0.5)
     found = ids(reader.list(silent))
     bucket.put({"yard/overwritten.png": picture(77)})
     bucket.delete("yard/deleted.png")
-    bucket.server.trouble(objects={"yard/forbidden.png": "AccessDenied", "yard/failing.png": "InternalError"})
+    bucket.server.trouble(
+        objects={
+            "yard/forbidden.png": "AccessDenied",
+            "yard/failing.png": "InternalError",
+            "yard/sealed.png": "InvalidRequest",
+        }
+    )
     assert reader.read("good.png", found["good.png"]) == picture(0)
     expected = {
         "overwritten": "CONTENT_CHANGED",
         "deleted": "UNREADABLE",
         "forbidden": "FORBIDDEN",
         "failing": "UNREADABLE",
+        "sealed": "UNREADABLE",  # with a key of its own, which we do not have
     }
     assert {name: code_of(reader, f"{name}.png", found[f"{name}.png"]) for name in expected} == expected
 
