@@ -1,8 +1,8 @@
 """moto's S3 as a process of its own, with troubles that a test can order: `python s3_server.py PORT`.
 
-`PUT /_trouble` takes a JSON object: `delay_s` before every answer; `objects`: {key: S3 error code} for GETs of objects;
-`all`: the error of every listing and GET; `failing`: how many of the next ones are answered 503. `GET /_trouble` says
-how many calls there have been since, by kind.
+`PUT /_trouble` takes a JSON object: `delay_s` before every answer; `objects` and `heads`: {key: S3 error code} for
+GETs and HEADs of objects; `all`: the error of every listing and GET; `failing`: how many of the next ones are answered
+503. `GET /_trouble` says how many calls there have been since, by kind.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
-STATUS = {"InternalError": "500 Internal Server Error", "SlowDown": "503 Slow Down"}  # the others: 403
+STATUS = {"InternalError": "500 Oops", "SlowDown": "503 Slow Down", "InvalidRequest": "400 Bad"}  # the others: 403
 
 
 class Troubled:
@@ -44,7 +44,7 @@ class Troubled:
         if kind in {"list", "GET"} and "all" in self._orders:
             return str(self._orders["all"])
         key = environ["PATH_INFO"].strip("/").partition("/")[2]
-        error: str | None = self._orders.get("objects", {}).get(key) if kind == "GET" else None
+        error: str | None = self._orders.get({"GET": "objects", "HEAD": "heads"}.get(kind, ""), {}).get(key)
         return error
 
     def _ordered(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

@@ -19,8 +19,9 @@ from winnow.connections import Connection
 from winnow.datasets.base import Kind, Limits, canonical_order, in_order, is_picture
 from winnow.datasets.pages import Page, Pages
 from winnow.datasets.stores import store_for
-from winnow.datasets.stores.base import Denied, Found, Missing, Passing, Stamp, Store
+from winnow.datasets.stores.base import Denied, Found, Missing, Odd, Passing, Stamp, Store
 from winnow.errors import (
+    ConnectionBroken,
     DatasetEmpty,
     InvalidVectors,
     ItemError,
@@ -93,8 +94,10 @@ class ObjectsReader:
             raise ItemError("UNREADABLE", "the object is no longer there") from error
         except Denied as error:
             raise ItemError("FORBIDDEN") from error
+        except Odd as error:
+            raise ItemError("UNREADABLE", "the store does not hand it out in this way") from error
         except Passing as error:
-            raise self._given_up(error) from error
+            raise self._given_up() from error
 
     original = read
 
@@ -119,6 +122,8 @@ class ObjectsReader:
             raise StoreRefused("the connection may not list its bucket; ask the administrator") from error
         except Missing as error:
             raise SourceGone("the connection's bucket is not there; ask the administrator") from error
+        except Odd as error:
+            raise ConnectionBroken("the store makes nothing of the connection; ask the administrator") from error
         except Passing as error:
             raise StoreUnreachable(f"no answer from the object store in {self._patience_s:g} s") from error
         return Page(self._listed(found), following)
@@ -164,15 +169,13 @@ class ObjectsReader:
             time.sleep(pause_s)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _given_up(self, error: Passing) -> ItemError | StoreUnreachable:
+    def _given_up(self) -> ItemError | StoreUnreachable:
         """One object that never comes is that object's trouble, if the store still answers for the others."""
-        if error.answered:
-            try:
-                self._store.page(self._prefix, "")
-                return ItemError("UNREADABLE", "the store fails at this object")
-            except (Passing, Denied, Missing):
-                pass
-        return StoreUnreachable(f"no answer from the object store in {self._patience_s:g} s")
+        try:
+            self._store.page(self._prefix, "")
+        except (Passing, Odd, Denied, Missing):
+            return StoreUnreachable(f"no answer from the object store in {self._patience_s:g} s")
+        return ItemError("UNREADABLE", "the store fails at this object")
 
 
 def _is_path(path: str) -> bool:

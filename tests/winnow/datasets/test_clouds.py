@@ -18,7 +18,7 @@ from winnow.connections import Connection
 from winnow.datasets import Limits
 from winnow.datasets.objects import ObjectsReader
 from winnow.datasets.stores import azure, gcs
-from winnow.errors import ItemError, SourceGone, StoreRefused
+from winnow.errors import ConnectionBroken, ItemError, SourceGone, StoreRefused
 from winnow.results import silent
 
 PAGE = 2
@@ -194,3 +194,16 @@ def test_refused_credentials_and_a_missing_bucket_end_the_listing(cloud, make_re
     cloud.refused[""] = 403
     with pytest.raises(StoreRefused):
         make_reader().list(silent)
+
+
+def test_credentials_that_make_no_sense_are_said_to(make_reader, tmp_path):
+    table = {"protocol": make_reader.protocol, "bucket": "pictures", "account": "yard"}
+    (tmp_path / "bad.json").write_text('{"connection_string": "nonsense", "type": "nonsense"}')
+    with pytest.raises(ConnectionBroken) as refusal:
+        ObjectsReader(
+            Connection.model_validate(table | {"credentials_file": str(tmp_path / "bad.json")}),
+            "",
+            tmp_path / "ds",
+            Limits(),
+        )
+    assert "nonsense" not in refusal.value.detail

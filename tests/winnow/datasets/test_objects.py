@@ -1,6 +1,7 @@
 """Object stores, against a real S3 server: what a listing costs, what outlives a kill, what happens to each object."""
 
 import hashlib
+import os
 import shutil
 import time
 
@@ -11,6 +12,7 @@ from winnow.datasets import Limits
 from winnow.datasets.ahead import read_ahead
 from winnow.datasets.objects import ObjectsReader
 from winnow.datasets.stores import base as stores
+from winnow.datasets.stores import s3
 from winnow.errors import (
     ConnectionBroken,
     ItemError,
@@ -72,12 +74,13 @@ def test_2500_objects_come_in_three_pages(bucket, make_reader):
     assert seen == [("reading", 1000, 0), ("reading", 2000, 0), ("reading", 2500, 0), ("reading", 2500, 2500)]
 
 
-def test_a_listing_that_is_stopped_goes_on_where_it_was(bucket, make_reader):
-    bucket.put({f"yard/{number:05d}.png": b"%d" % number for number in range(2500)})
+def test_a_listing_that_is_stopped_goes_on_where_it_was(bucket, make_reader, monkeypatch):
+    monkeypatch.setattr(s3, "PAGE", 10)
+    bucket.put({f"yard/{number:05d}.png": b"%d" % number for number in range(25)})
     bucket.server.trouble()
 
     def stop(stage, done, total, skipped=0):
-        if done == 2000:
+        if done == 20:
             raise JobCancelled
 
     with pytest.raises(JobCancelled):
@@ -86,7 +89,26 @@ def test_a_listing_that_is_stopped_goes_on_where_it_was(bucket, make_reader):
     bucket.server.trouble()
     listing = make_reader().list(silent)
     assert bucket.server.calls() == {"list": 1}
-    assert len(set(listing.paths)) == 2500
+    assert len(set(listing.paths)) == 25
+
+
+def test_what_was_listed_a_day_ago_is_listed_anew(bucket, make_reader, tmp_path):
+    bucket.put({"yard/a.png": b"x"})
+    make_reader().list(silent)
+    bucket.put({"yard/b.png": b"x"})
+    assert make_reader().list(silent).paths == ["a.png"]
+    for page in (tmp_path / "ds" / "pages").iterdir():
+        os.utime(page, (0, 0))
+    assert make_reader().list(silent).paths == ["a.png", "b.png"]
+
+
+def test_an_object_with_a_sha256_that_may_not_be_looked_at_is_listed_all_the_same(bucket, make_reader):
+    bucket.put({"yard/a.png": b"x", "yard/b.png": b"y"}, ChecksumAlgorithm="SHA256")
+    bucket.server.trouble(heads={"yard/a.png": "AccessDenied"})
+    found = ids(make_reader().list(silent))
+    assert found["b.png"] == hashlib.sha256(b"y").digest()
+    assert found["a.png"] != hashlib.sha256(b"x").digest()
+    assert make_reader().read("a.png", found["a.png"]) == b"x"
 
 
 def test_a_listing_that_was_refused_begins_anew(bucket, make_reader):
@@ -98,19 +120,26 @@ def test_a_listing_that_was_refused_begins_anew(bucket, make_reader):
 
 
 def test_each_object_meets_its_own_fate(bucket, make_reader, picture):
-    names = ["good", "overwritten", "deleted", "forbidden", "failing"]
+    names = ["good", "overwritten", "deleted", "forbidden", "failing", "sealed"]
     bucket.put({f"yard/{name}.png": picture(number) for number, name in enumerate(names)})
     reader = make_reader(patience_s=0.5)
     found = ids(reader.list(silent))
     bucket.put({"yard/overwritten.png": picture(77)})
     bucket.delete("yard/deleted.png")
-    bucket.server.trouble(objects={"yard/forbidden.png": "AccessDenied", "yard/failing.png": "InternalError"})
+    bucket.server.trouble(
+        objects={
+            "yard/forbidden.png": "AccessDenied",
+            "yard/failing.png": "InternalError",
+            "yard/sealed.png": "InvalidRequest",
+        }
+    )
     assert reader.read("good.png", found["good.png"]) == picture(0)
     expected = {
         "overwritten": "CONTENT_CHANGED",
         "deleted": "UNREADABLE",
         "forbidden": "FORBIDDEN",
         "failing": "UNREADABLE",
+        "sealed": "UNREADABLE",  # with a key of its own, which we do not have
     }
     assert {name: code_of(reader, f"{name}.png", found[f"{name}.png"]) for name in expected} == expected
 

@@ -13,9 +13,11 @@ from winnow.datasets.stores.base import (
     Denied,
     Found,
     Missing,
+    Odd,
     Passing,
     Stamp,
     check,
+    connecting,
     driver,
 )
 from winnow.errors import ConnectionBroken, ItemError, JobError, SourceGone, StoreRefused
@@ -38,7 +40,7 @@ class AzureStore:
         secrets = {name: secret.get_secret_value() for name, secret in connection.secrets().items()}
         if connection.endpoint_url is not None:
             secrets = {"connection_string": _elsewhere(connection, secrets)}
-        with _azure_errors():
+        with connecting():
             self._files = adlfs.AzureBlobFileSystem(
                 account_name=connection.account,
                 **secrets,
@@ -114,6 +116,6 @@ def _raise_for_azure(error: Exception) -> NoReturn:
         raise Missing from error
     if status == 403:
         raise Denied from error
-    if isinstance(error, ValueError):
-        raise ConnectionBroken("the store does not understand the connection; ask the administrator") from error
-    raise Passing(answered=status == 429 or status >= 500) from error
+    if status == 400:
+        raise Odd from error
+    raise Passing from error

@@ -1,11 +1,12 @@
-"""What an object store is to its reader: pages of keys, bytes of one object, and four ways to fail."""
+"""What an object store is to its reader: pages of keys, bytes of one object, and the ways to fail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from winnow.errors import ItemError, StoreDriverMissing
+from winnow.errors import ConnectionBroken, ItemError, JobError, StoreDriverMissing
 
 PAGE: Final = 1000  # keys: what the stores give at most
 CALL_LIMIT_S: Final = 120.0  # for one answer, with all its bytes
@@ -37,16 +38,16 @@ class Denied(Exception):
     """The store does not hand this out to us."""
 
 
-class Passing(Exception):
-    """Another try may go better. `answered`: the store is there, and said so."""
+class Odd(Exception):
+    """The store makes nothing of what it was asked."""
 
-    def __init__(self, *, answered: bool) -> None:
-        super().__init__()
-        self.answered = answered
+
+class Passing(Exception):
+    """Another try may go better."""
 
 
 class Store(Protocol):
-    """One bucket. Every call may raise Missing, Denied, Passing or a JobError, and is safe from any thread."""
+    """One bucket. Every call may raise Missing, Denied, Odd, Passing or a JobError, and is safe from any thread."""
 
     def page(self, prefix: str, after: str) -> tuple[list[Found], str | None]:
         """Up to a page of what begins with `prefix`, from the place `after` on ("": the start); the next place."""
@@ -63,6 +64,17 @@ def driver(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise StoreDriverMissing(f"reading from {extra} needs {error.name}: pip install 'winnow[{extra}]'") from error
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Whatever a driver raises as it is set up, it is the connection that makes no sense to it."""
+    try:
+        yield
+    except JobError:
+        raise
+    except Exception as error:
+        raise ConnectionBroken("the connection's credentials make no sense; ask the administrator") from error
 
 
 def check(stamp: Stamp, is_wanted: Callable[[Stamp], bool], max_bytes: int) -> None:

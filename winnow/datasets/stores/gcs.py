@@ -7,8 +7,20 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from winnow.connections import Connection
-from winnow.datasets.stores.base import CALL_LIMIT_S, PAGE, Denied, Found, Missing, Passing, Stamp, check, driver
-from winnow.errors import ConnectionBroken, ItemError, JobError, StoreRefused
+from winnow.datasets.stores.base import (
+    CALL_LIMIT_S,
+    PAGE,
+    Denied,
+    Found,
+    Missing,
+    Odd,
+    Passing,
+    Stamp,
+    check,
+    connecting,
+    driver,
+)
+from winnow.errors import ItemError, JobError, StoreRefused
 
 _FIELDS = "name,size,md5Hash,generation"
 
@@ -20,8 +32,9 @@ class GcsStore:
         gcsfs, self._asyn = driver("gcsfs.core", "gcs"), driver("fsspec.asyn", "gcs")
         self._bucket = connection.bucket
         account = connection.secrets().get("service_account")
-        token = json.loads(account.get_secret_value()) if account else "anon" if connection.anonymous else None
-        with _gcs_errors():
+        ambient = "anon" if connection.anonymous else "google_default"
+        with connecting():
+            token = json.loads(account.get_secret_value()) if account else ambient
             self._files = gcsfs.GCSFileSystem(
                 access="read_only", token=token, endpoint_url=connection.endpoint_url, skip_instance_cache=True
             )
@@ -77,6 +90,6 @@ def _raise_for_gcs(error: Exception) -> NoReturn:
         raise StoreRefused("the object store refuses the connection's credentials; ask the administrator") from error
     if code == 403 or (isinstance(error, OSError) and str(error).startswith("Forbidden")):
         raise Denied from error
-    if isinstance(error, ValueError):
-        raise ConnectionBroken("the store does not understand the connection; ask the administrator") from error
-    raise Passing(answered=code == 429 or code >= 500) from error
+    if code == 400 or isinstance(error, ValueError):
+        raise Odd from error
+    raise Passing from error

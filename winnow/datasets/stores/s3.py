@@ -17,14 +17,17 @@ from winnow.datasets.stores.base import (
     Denied,
     Found,
     Missing,
+    Odd,
     Passing,
     Stamp,
     check,
+    connecting,
     driver,
 )
 from winnow.errors import ConnectionBroken, ItemError, JobError, SourceGone, StoreRefused
 
 _HEADS: Final = 32  # at one time
+_HEAD_PAUSES_S: Final = (0.2, 0.8, 3.2)  # one of a thousand that is throttled must not cost the page
 _TRANSIENT_CODES: Final = frozenset(
     {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "429"}
 )
@@ -44,20 +47,21 @@ class S3Store:
         s3fs, self._asyn = driver("s3fs", "s3"), driver("fsspec.asyn", "s3")
         self._bucket = connection.bucket
         secrets = {name: secret.get_secret_value() for name, secret in connection.secrets().items()}
-        self._files = s3fs.S3FileSystem(
-            **secrets,
-            anon=connection.anonymous,
-            endpoint_url=connection.endpoint_url,
-            client_kwargs={"region_name": connection.region} if connection.region else {},
-            config_kwargs={
-                "connect_timeout": CONNECT_S,
-                "read_timeout": READ_S,
-                "max_pool_connections": CONNECTIONS,
-                "retries": {"total_max_attempts": 1},  # the reader tries again, in a time it knows
-            },
-            skip_instance_cache=True,
-            use_listings_cache=False,
-        )
+        with connecting():
+            self._files = s3fs.S3FileSystem(
+                **secrets,
+                anon=connection.anonymous,
+                endpoint_url=connection.endpoint_url,
+                client_kwargs={"region_name": connection.region} if connection.region else {},
+                config_kwargs={
+                    "connect_timeout": CONNECT_S,
+                    "read_timeout": READ_S,
+                    "max_pool_connections": CONNECTIONS,
+                    "retries": {"total_max_attempts": 1},  # the reader tries again, in a time it knows
+                },
+                skip_instance_cache=True,
+                use_listings_cache=False,
+            )
         self._files.retries = 1
         self._few = asyncio.Semaphore(_HEADS)
 
@@ -90,15 +94,23 @@ class S3Store:
         """Asked for one by one, and only where the page says that it is kept; an object may do without."""
         if "SHA256" not in entry.get("ChecksumAlgorithm", ()):
             return None
-        try:
-            async with self._few:
-                answer = await self._files._call_s3(
-                    "head_object", Bucket=self._bucket, Key=entry["Key"], ChecksumMode="ENABLED"
-                )
-        except (FileNotFoundError, PermissionError):  # deleted since, or closed: reading will tell
-            return None
-        digest: str | None = answer.get("ChecksumSHA256")
-        return digest
+        for pause_s in (*_HEAD_PAUSES_S, None):
+            try:
+                return await self._head(entry["Key"])
+            except (Missing, Denied, Odd):  # deleted since, or closed: reading will tell
+                return None
+            except Passing:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        return None
+
+    async def _head(self, key: str) -> str | None:
+        call = {"Bucket": self._bucket, "Key": key, "ChecksumMode": "ENABLED"}
+        async with self._few:
+            with _s3_errors():
+                digest: str | None = (await self._files._call_s3("head_object", **call)).get("ChecksumSHA256")
+                return digest
 
     async def _read(self, key: str, is_wanted: Callable[[Stamp], bool], max_bytes: int) -> bytes:
         answer = await self._files._call_s3("get_object", Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
@@ -130,20 +142,22 @@ def _raise_for_s3(error: Exception) -> NoReturn:
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
     code, status = _s3_code(response)
     if code in _TRANSIENT_CODES or status == 429 or status >= 500:
-        raise Passing(answered=True) from error
+        raise Passing from error
     if code == "NoSuchBucket":
         raise SourceGone("the connection's bucket is not there; ask the administrator") from error
     if code in _CREDENTIAL_CODES or type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError"}:
         raise StoreRefused("the object store refuses the connection's credentials; ask the administrator") from error
     if code == "InvalidObjectState":
         raise ItemError("UNREADABLE", "the object lies in cold storage") from error
-    if status in {301, 307, 400}:
-        raise ConnectionBroken(f"the store answers {status} {code}: look at its region and endpoint") from error
+    if status in {301, 307}:
+        raise ConnectionBroken("the bucket lies elsewhere: look at the connection's region and endpoint") from error
+    if status == 400:
+        raise Odd from error
     if status == 404:
         raise Missing from error
     if status in {401, 403}:
         raise Denied from error
-    raise Passing(answered=False) from error
+    raise Passing from error
 
 
 def _s3_code(response: Any) -> tuple[str, int]:
