@@ -4,7 +4,9 @@ import io
 import random
 import shutil
 import struct
+import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -502,6 +504,36 @@ def test_a_listing_that_was_ended_goes_on_where_it_was(tmp_path, reader, monkeyp
     clips.make(tmp_path / "in" / "0.mp4", 30)
     reader(tmp_path / "in").list(silent)
     assert len(decoded) == 5 - there  # the one that is another now
+
+
+LISTING = """
+import sys
+from pathlib import Path
+from winnow.datasets import Limits
+from winnow.datasets.video import VideosReader
+from winnow.results import silent
+from winnow.spec import Sampling
+VideosReader(Path(sys.argv[1]), Sampling(every_nth=1), Path(sys.argv[2]), Limits(), processes=2).list(silent)
+"""
+
+
+def test_a_listing_that_is_killed_leaves_no_process_and_its_finished_videos(tmp_path, reader):
+    for number in range(6):
+        clips.make(tmp_path / "in" / f"{number}.mp4", [clips.scene(100 * number + n) for n in range(60)])
+    command = [sys.executable, "-c", LISTING, str(tmp_path / "in"), str(tmp_path / "ds")]
+    killed = subprocess.Popen(command, cwd=Path(__file__).parents[3])
+    while not [*(tmp_path / "ds").rglob("*.parquet")] and killed.poll() is None:
+        time.sleep(0.02)
+    decoders = psutil.Process(killed.pid).children()
+    killed.kill()
+    killed.wait()
+    assert psutil.wait_procs(decoders, timeout=20)[1] == []
+    videos = reader(tmp_path / "in")
+    listing = videos.list(silent)
+    whole = VideosReader(tmp_path / "in", ALL, tmp_path / "other", Limits()).list(silent)
+    assert snapshot.fingerprint(listing) == snapshot.fingerprint(whole)
+    for path, sample_id in zip(listing.paths, listing.ids, strict=True):
+        assert videos.read(path, sample_id.tobytes())
 
 
 def test_more_frames_than_the_limit_end_the_listing_before_the_video_does(tmp_path, reader):
