@@ -13,11 +13,15 @@ _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 _BYTES_EACH: Final = {"reading": 400, "embedding": 700, "selecting": 800, "inspecting": 1500, "writing": 2000}
 
 
-def stages_of(selection: SelectionSpec, counts: Mapping[str, Any], source_type: str) -> list[dict[str, Any]]:
-    """Seconds and peak memory of each stage for a dataset of known size, and how many samples it would keep."""
+_STAGES_OF_AN_EMBEDDING: Final = ("reading", "embedding", "writing")
+
+
+def stages_of(selection: SelectionSpec | None, counts: Mapping[str, Any], source_type: str) -> list[dict[str, Any]]:
+    """Seconds and peak memory of each stage for a dataset of known size; without a selection those of an embedding."""
     n = int(counts["items"])
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
-    seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
+    if selection is not None:
+        seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
     if source_type == "vectors":
         seconds["embedding"] = 0.0
     return [
@@ -27,6 +31,7 @@ def stages_of(selection: SelectionSpec, counts: Mapping[str, Any], source_type: 
             "peak_memory_bytes": _BASE_BYTES + n * each,
         }
         for name, each in _BYTES_EACH.items()
+        if selection is not None or name in _STAGES_OF_AN_EMBEDDING
     ]
 
 

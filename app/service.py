@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.deps import Parts
 from app.estimates import stages_of
-from app.schemas import JobRequest, dataset_json, job_json, upload_json
+from app.schemas import EmbedRequest, JobRequest, dataset_json, job_json, upload_json
 from winnow.datasets.allowed import allowed_path, check_source
 from winnow.errors import (
     Conflict,
@@ -25,7 +25,7 @@ from winnow.errors import (
     RequestInFlight,
     SourceNotAllowed,
 )
-from winnow.spec import DatasetSpec, Source
+from winnow.spec import DatasetSpec, SelectionSpec, Source
 from winnow.store import datasets, idempotency, jobs, keys, uploads
 
 _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
@@ -95,20 +95,20 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
     return said
 
 
-def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
+def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest | EmbedRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
         dataset_id, source_type = _dataset_of(connection, caller, request)
         _check_kind(request, source_type)
         spec = request.spec_for(dataset_id, source_type).model_dump(mode="json")
-        return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset_id, spec=spec))
+        return 202, job_json(_queue(parts, connection, caller, kind=request.kind, dataset_id=dataset_id, spec=spec))
 
-    fingerprint = ["job", request.model_dump(mode="json")]
+    fingerprint = ["job" if request.kind == "filter" else request.kind, request.model_dump(mode="json")]
     said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, request))
     parts.doorbell.ring(said.body["id"])
     return said
 
 
-def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str, Any]:
+def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest | EmbedRequest) -> dict[str, Any]:
     """What the job would do and cost; stores nothing."""
     _check_job(parts, request)
     counts: dict[str, Any] | None = None
@@ -123,7 +123,7 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
-    stages = stages_of(request.selection, counts, source_type) if counts is not None else None
+    stages = stages_of(_selection(request), counts, source_type) if counts is not None else None
     detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
     return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
 
@@ -224,7 +224,7 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest) -> tuple[str, str]:
+def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest | EmbedRequest) -> tuple[str, str]:
     if request.dataset is not None:
         row = _insert_dataset(connection, caller, request.dataset, "/dataset")
     else:
@@ -245,10 +245,14 @@ def _insert_dataset(connection: Connection, caller: keys.Caller, spec: DatasetSp
     return datasets.create(connection, tenant_id=caller.tenant_id, name=spec.name, source=source)
 
 
-def _check_job(parts: Parts, request: JobRequest) -> None:
+def _selection(request: JobRequest | EmbedRequest) -> SelectionSpec | None:
+    return request.selection if isinstance(request, JobRequest) else None
+
+
+def _check_job(parts: Parts, request: JobRequest | EmbedRequest) -> None:
     if request.dataset is not None:
         _check_dataset(parts, request.dataset.source, "/dataset")
-    if request.output is not None:
+    if isinstance(request, JobRequest) and request.output is not None:
         _check_output(parts, request.output.path)
 
 
@@ -270,14 +274,14 @@ def _check_upload(connection: Connection, caller: keys.Caller, source: Source, p
         raise InvalidRequest("there is no complete upload of this id", fields=fields)
 
 
-def _check_kind(request: JobRequest, source_type: str) -> None:
+def _check_kind(request: JobRequest | EmbedRequest, source_type: str) -> None:
     """Vectors are given, not made, and have no file to copy; pictures need an encoder that makes them."""
     has_vectors, encoder = source_type == "vectors", request.encoder.name if request.encoder else None
     if encoder is not None and (encoder == "given") != has_vectors:
         holds = "vectors: leave the encoder out" if has_vectors else "pictures: name an encoder that reads them"
         fields = (("/encoder/name", "does not fit the dataset"),)
         raise InvalidRequest(f"the dataset holds {holds}", fields=fields)
-    if has_vectors and request.output is not None:
+    if has_vectors and isinstance(request, JobRequest) and request.output is not None:
         fields = (("/output", "a dataset of vectors has no files to copy"),)
         raise InvalidRequest("a dataset of vectors has no files to copy; download the list", fields=fields)
 

@@ -179,9 +179,19 @@ class JobSpec(Spec):
     on_error: OnError = OnError()
     insights: tuple[InsightName, ...] = Field(ALL_INSIGHTS, strict=False, max_length=16)
     output: Output | None = None
+    keep_vectors: bool | None = None  # for download; where it is not said, up to 64 MiB of them are kept
     seed: int = Field(0, ge=0, lt=2**63)
     spec_version: Literal[1] = SPEC_VERSION
 
     def answer_fields(self) -> dict[str, Any]:
         """The part of the spec the selection depends on: what its digest covers."""
         return self.model_dump(mode="json", include={"encoder", "selection", "seed", "spec_version"})
+
+
+class EmbedSpec(Spec):
+    """One embedding job: the vectors of a dataset, and no selection among them."""
+
+    dataset_id: DatasetId
+    encoder: EncoderSpec = EncoderSpec()
+    on_error: OnError = OnError()
+    spec_version: Literal[1] = SPEC_VERSION
