@@ -17,19 +17,24 @@ from rich.table import Table
 from winnow_client import ApiError, Client
 
 from kernels import effective_threads
+from winnow.embeddings.cache import ShardCache
 from winnow.errors import WinnowError
 from winnow.samples import render_sample_dataset
 from winnow.serve import alone, embedded
 from winnow.settings import Settings
 from winnow.store import keys as key_store
 from winnow.store import migrate as migrations
+from winnow.store.artifacts import Artifacts
 from winnow.store.db import Database
+from winnow.store.jobs import oldest_unfinished_start
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The samples worth labelling, in order of worth.")
 jobs = typer.Typer(no_args_is_help=True, help="Look at and end jobs.")
 keys = typer.Typer(no_args_is_help=True, help="Make and end API keys.")
+cache = typer.Typer(invoke_without_command=True, help="Look at the vectors that are kept, and let some go.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
+app.add_typer(cache, name="cache")
 
 console = Console()
 
@@ -255,6 +260,40 @@ def quota(
         stands = key_store.set_quota(connection, tenant, **limits)
     for name, limit in stands.items():
         console.print(f"{name:<12} {limit}", highlight=False, soft_wrap=True)
+
+
+@cache.callback()
+def show_cache(context: typer.Context, data_dir: DataDir = None) -> None:
+    """Every encoder whose vectors are kept: how many, how large, and when they were last of use."""
+    if context.invoked_subcommand is not None:
+        return
+    table = Table("encoder@version+decoder", "vectors", "bytes", "oldest use", "newest use")
+    for shelf in _cache(data_dir).usage():
+        used = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (shelf.oldest, shelf.newest))
+        table.add_row(shelf.made_by, str(shelf.rows), str(shelf.bytes), *used)
+    console.print(table)
+
+
+@cache.command()
+def prune(
+    keep: Annotated[int | None, typer.Option("--bytes", min=0, help="Else WINNOW_CACHE_BYTES.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Let go what was of no use for the longest, but nothing that a job uses just now."""
+    bound = _settings(data_dir=data_dir).cache_bytes if keep is None else keep
+    with _database(data_dir) as database, database.read() as connection:
+        gone = _cache(data_dir).prune(bound, spare_since=oldest_unfinished_start(connection))
+    console.print(f"{gone} bytes are free", highlight=False)
+
+
+@cache.command()
+def clear(data_dir: DataDir = None) -> None:
+    """Let go everything that no job uses just now."""
+    prune(0, data_dir)
+
+
+def _cache(data_dir: Path | None) -> ShardCache:
+    return ShardCache(Artifacts(_settings(data_dir=data_dir).data_dir).cache)
 
 
 def _settings(**given: Any) -> Settings:

@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from winnow_client import ApiError, Client
+
+from winnow.embeddings.cache import ShardCache
 
 WINNOW = str(Path(sys.executable).with_name("winnow"))
 
@@ -122,3 +125,15 @@ def test_the_world_is_refused_without_keys(tmp_path):
 def test_errors_of_the_service_reach_the_caller(tmp_path):
     with Client("http://127.0.0.1:9", retries=0) as client, pytest.raises(ApiError):
         client.get("job_x")
+
+
+def test_the_cache_is_shown_and_let_go(tmp_path):
+    rows = np.zeros(3, np.dtype([("vector", "<f4", (4,))]))
+    ids = np.arange(3, dtype=np.uint8)[:, None].repeat(32, axis=1)
+    ShardCache(tmp_path / "cache").shelf("encoder@1+1", rows.dtype).put(ids, rows)
+    environment = os.environ | {"WINNOW_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
+    assert re.search(r"encoder@1\+1\W+3\W+\d+", run("cache", env=environment).stdout)
+    assert run("cache", "prune", env=environment).stdout.startswith("0 bytes")
+    assert "encoder" in run("cache", env=environment).stdout
+    assert run("cache", "clear", env=environment).returncode == 0
+    assert "encoder@1+1" not in run("cache", env=environment).stdout
