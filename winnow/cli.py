@@ -43,7 +43,7 @@ DataDir = Annotated[Path | None, typer.Option(help="The service's folder; else W
 ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="API key, where the service wants one.")]
 _LIST_FILES = ("selection.txt", "selection.csv", "removed.jsonl", "quarantine.jsonl", "manifest.json")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_VECTORS = (".npy", ".parquet")
+_VECTORS = (".npy", ".parquet", ".csv")
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
 @app.command("filter")
 def filter_(
-    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, an .npy or a .parquet.")],
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, an .npy, a .parquet or a .csv.")],
     out: Annotated[Path, typer.Option(help="Where the list, the plots and the proof go.")],
     method: str = "coreset",
     fraction: float | None = None,

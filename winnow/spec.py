@@ -40,7 +40,10 @@ class ArchiveSource(Spec):
 
 
 class VectorsSource(Spec):
-    """Ready embeddings: a `.npy` matrix or a Parquet table with a `vector` list column and an optional `id`."""
+    """Ready embeddings: a `.npy` matrix, a Parquet table with a `vector` list column, or a CSV of numbers.
+
+    Table and CSV may name their rows in a column `id`, or else `path`.
+    """
 
     type: Literal["vectors"]
     path: PathText | None = None

@@ -1,4 +1,4 @@
-"""Ready embeddings: a `.npy` matrix or a Parquet table, checked before a byte of them is believed.
+"""Ready embeddings: a `.npy` matrix, a Parquet table or a CSV, checked before a byte of them is believed.
 
 A sample's id is the hash of its row as little-endian float32; its path is its `id`, or `row-<number>`.
 """
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from winnow.datasets import csv_table
 from winnow.datasets.base import Kind, Limits, canonical_order, in_order
 from winnow.errors import (
     DatasetEmpty,
@@ -111,7 +112,10 @@ def _opened(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
         return _npy(path, limits.max_items), None
     if start.startswith(b"PAR1"):
         return _parquet(path, limits)
-    raise UnsupportedArtifact("embeddings are read from .npy matrices and Parquet tables, and from nothing else")
+    table = csv_table.CsvTable.opened(path)
+    if table is not None:
+        return _csv(table, limits.max_items)
+    raise UnsupportedArtifact("embeddings are read from .npy matrices, Parquet tables and CSV, and from nothing else")
 
 
 def _check_shape(rows: int, width: int, max_items: int) -> None:
@@ -231,9 +235,7 @@ def _block(chunk: Any, width: int, row: int) -> Any:
 def _names(column: Any, called: str) -> list[str]:
     _check_nulls(column, called)
     for chunk in column.chunks:
-        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-        if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
-            raise InvalidVectors(f"the column `{called}` must hold names of at most {_MAX_NAME_BYTES} bytes")
+        _check_lengths(chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk, called)
     names = [str(name) for name in column.to_pylist()]
     odd = next((row for row, name in enumerate(names) if not name or _CONTROL.search(name)), None)
     if odd is not None:
@@ -247,7 +249,29 @@ def _names(column: Any, called: str) -> list[str]:
     return names
 
 
+def _check_lengths(words: Any, called: str) -> None:
+    if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
+        raise InvalidVectors(f"the column `{called}` must hold names of at most {_MAX_NAME_BYTES} bytes")
+
+
 def _check_nulls(column: Any, name: str) -> None:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy())[0])
         raise InvalidVectors(f"the column `{name}` is null in row {row}")
+
+
+# --- CSV -------------------------------------------------------------------------------------------
+
+
+def _csv(table: csv_table.CsvTable, max_items: int) -> tuple[Any, list[str] | None]:
+    """Block after block, so that next to nothing but the numbers themselves is held."""
+    _check_shape(1, table.width, max_items)
+    values, names = bytearray(), []
+    for ids, block in table.blocks():
+        values += _float32(block).data.cast("B")
+        _check_shape(len(values) // (4 * table.width), table.width, max_items)
+        if ids is not None:
+            _check_lengths(ids, "id")
+            names.append(ids)
+    matrix = np.frombuffer(values, "<f4").reshape(-1, table.width)
+    return matrix, None if table.id_at is None else _names(pa.chunked_array(names, pa.string()), "id")

@@ -27,7 +27,7 @@ _BATCH: Final = 64  # pictures an encoder sees at a time
 _LASTING: Final = ("UNSUPPORTED_FORMAT", "DECODE_FAILED")
 
 _PAUSE_S: Final = 0.2
-_PATIENCE_S: Final = 120.0  # with another job that embeds what this one lacks; then it may be frozen
+_PATIENCE_S: Final = 10.0  # with a job that embeds all that this one lacks: it may be frozen, and costs a shard if not
 
 Rows = NDArray[np.int64]
 
