@@ -126,6 +126,31 @@ def filter_(
 
 
 @app.command()
+def embed(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar.")],
+    out: Annotated[Path, typer.Option(help="A new file, .npy or .parquet.")],
+    encoder: str = "winnow-64",
+    url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Turn a dataset into vectors, and select nothing."""
+    if out.suffix not in {".npy", ".parquet"}:
+        raise typer.BadParameter("name a file that ends in .npy or .parquet", param_hint="--out")
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another --out")
+    with _service(url, path, out.parent) as address, Client(address, api_key) as client:
+        dataset = {"name": path.name, "source": _source(client, path)}
+        done = _watched(client, client.embed({"dataset": dataset, "encoder": {"name": encoder}})["id"])
+        client.download_embeddings(done["id"], out)
+    counts = done["counts"]
+    console.print(
+        f"\n[bold]{counts['valid'] - counts['exact_duplicates']}[/] vectors in {out}; "
+        f"{counts['exact_duplicates']} exact duplicates, {counts['quarantined']} set aside.",
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of pictures.")],
     labels: Annotated[Path | None, typer.Option(help="CSV of path, label and split; else FOLDER/labels.csv.")] = None,

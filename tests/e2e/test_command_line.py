@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from winnow_client import ApiError, Client
 
@@ -137,3 +138,15 @@ def test_the_cache_is_shown_and_let_go(tmp_path):
     assert "encoder" in run("cache", env=environment).stdout
     assert run("cache", "clear", env=environment).returncode == 0
     assert "encoder@1+1" not in run("cache", env=environment).stdout
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_one_line_from_a_folder_to_its_vectors(pictures, tmp_path, kind):
+    out = tmp_path / f"vectors.{kind}"
+    done = run("embed", pictures, "--encoder", "descriptor-64", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "60 vectors" in done.stdout
+    rows = np.load(out) if kind == "npy" else pq.read_table(out)
+    assert len(rows) == 60
+    assert "exists" in run("embed", pictures, "--out", out).stderr
+    assert run("embed", pictures, "--out", tmp_path / "vectors.txt").returncode == 2

@@ -1,11 +1,13 @@
 """Vectors as a product: computed by a job of their own, downloaded, and sent back as a dataset."""
 
 import io
+import subprocess
 
 import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from winnow_client import Client
 
 DESCRIPTOR = {"encoder": {"name": "descriptor-64"}}
 CORESET = {"method": "coreset", "target": {"count": 10}}
@@ -56,22 +58,25 @@ def test_the_three_files_tell_the_same_rows(service, pictures):
     table = table_of(service, job)
     assert (matrix.shape, matrix.dtype) == ((60, 64), np.float32)
     assert np.stack(table["vector"].to_numpy()).tobytes() == matrix.tobytes()
-    ids = download(service, job, "ids").text.split()
-    assert ids == sorted(table["sample_id"].to_pylist())
-    assert all((pictures / path).is_file() for path in table["path"].to_pylist())
+    ids = table["sample_id"].to_pylist()
+    assert ids == sorted(ids)
+    sums = download(service, job, "ids")
+    assert sums.text == "".join(f"{i}  {path}\n" for i, path in zip(ids, table["path"].to_pylist(), strict=True))
+    command = ["sha256sum", "--check", "--strict", "--quiet"]
+    assert subprocess.run(command, input=sums.content, cwd=pictures, check=False).returncode == 0
     assert table.schema.metadata[b"winnow.embedding"].decode() == job["digests"]["embedding"]
 
 
-@pytest.mark.parametrize("kind", ["npy", "parquet", "ids"])
-def test_a_download_goes_on_where_it_was_cut_off(service, pictures, kind):
+def test_a_download_goes_on_where_it_was_cut_off(service, pictures):
     job = embed(service, folder_of(pictures) | DESCRIPTOR)
-    url = f"/v1/jobs/{job['id']}/embeddings.{kind}"
-    whole = service.http.get(url)
-    assert job["digests"]["embedding"] in whole.headers["ETag"]
-    condition = {"If-Range": whole.headers["ETag"]}
-    rest = service.http.get(url, headers={"Range": "bytes=100-", **condition})
-    assert (rest.status_code, rest.content) == (206, whole.content[100:])
-    assert service.http.get(url, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+    for kind in ("npy", "parquet", "ids"):
+        url = f"/v1/jobs/{job['id']}/embeddings.{kind}"
+        whole = service.http.get(url)
+        assert job["digests"]["embedding"] in whole.headers["ETag"]
+        condition = {"If-Range": whole.headers["ETag"]}
+        rest = service.http.get(url, headers={"Range": "bytes=100-", **condition})
+        assert (rest.status_code, rest.content) == (206, whole.content[100:])
+        assert service.http.get(url, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
 
 
 def test_a_filter_job_keeps_its_vectors_unless_it_is_told_not_to(service, pictures):
@@ -86,16 +91,16 @@ def test_a_filter_job_keeps_its_vectors_unless_it_is_told_not_to(service, pictur
     assert "keep_vectors" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("method", ["coreset", "adjacency"])
-def test_what_was_downloaded_can_be_sent_back_and_selects_the_same(service, pictures, method):
-    selection = CORESET | {"method": method}
-    seen = service.filter(folder_of(pictures)["dataset"]["source"], selection, **DESCRIPTOR)
-    given = service.filter(sent(service, download(service, seen, "parquet").content), selection)
-    assert given["state"] == "succeeded", given
-    assert service.paths(given) == service.paths(seen)
-    matrix = service.filter(sent(service, download(service, seen).content), selection)
-    names = table_of(service, seen)["path"].to_pylist()
-    assert [names[int(row.removeprefix("row-"))] for row in service.paths(matrix)] == service.paths(seen)
+def test_what_was_downloaded_can_be_sent_back_and_selects_the_same(service, pictures):
+    for method in ("coreset", "adjacency"):
+        selection = CORESET | {"method": method}
+        seen = service.filter(folder_of(pictures)["dataset"]["source"], selection, **DESCRIPTOR)
+        given = service.filter(sent(service, download(service, seen, "parquet").content), selection)
+        assert given["state"] == "succeeded", given
+        assert service.paths(given) == service.paths(seen)
+        matrix = service.filter(sent(service, download(service, seen).content), selection)
+        names = table_of(service, seen)["path"].to_pylist()
+        assert [names[int(row.removeprefix("row-"))] for row in service.paths(matrix)] == service.paths(seen)
 
 
 def test_vectors_that_were_given_come_back_in_order_of_their_ids(service):
@@ -108,6 +113,20 @@ def test_vectors_that_were_given_come_back_in_order_of_their_ids(service):
     table = table_of(service, job)
     for name, vector in zip(table["path"].to_pylist(), table["vector"].to_numpy(), strict=True):
         assert vector.tobytes() == rows[int(name.removeprefix("row-"))].tobytes()
+
+
+def test_the_client_hands_out_an_array_and_its_paths(service, pictures, tmp_path):
+    odd = "back\\slash\nand line.png"
+    (pictures / odd).write_bytes((pictures / "camera-0" / "003.png").read_bytes() + b"\0")
+    with Client(str(service.http.base_url)) as client:
+        job = client.wait(client.embed_folder(pictures, encoder="descriptor-64")["id"])
+        vectors, paths = client.embeddings(job["id"])
+        table = pq.read_table(client.download_embeddings(job["id"], tmp_path / "v.parquet"))
+        with pytest.raises(ValueError, match="neither"):
+            client.download_embeddings(job["id"], tmp_path / "v.txt")
+    assert odd in paths
+    assert paths == table["path"].to_pylist()
+    assert vectors.tobytes() == np.stack(table["vector"].to_numpy()).tobytes()
 
 
 def test_an_embedding_is_a_job_like_any_other(service, pictures):
@@ -127,7 +146,7 @@ def read_events(http: httpx.Client, job_id: str) -> str:
     return http.get(f"/v1/jobs/{job_id}/events").text
 
 
-@pytest.mark.parametrize("on_error", [{"policy": "fail"}, {"policy": "skip", "max_fraction": 0.01}])
-def test_as_many_items_may_fail_as_the_caller_says(service, pictures, on_error):
-    job = embed(service, folder_of(pictures) | DESCRIPTOR | {"on_error": on_error})
-    assert (job["state"], job["error"]["code"]) == ("failed", "TOO_MANY_ITEM_ERRORS")
+def test_as_many_items_may_fail_as_the_caller_says(service, pictures):
+    for on_error in ({"policy": "fail"}, {"policy": "skip", "max_fraction": 0.01}):
+        job = embed(service, folder_of(pictures) | DESCRIPTOR | {"on_error": on_error})
+        assert (job["state"], job["error"]["code"]) == ("failed", "TOO_MANY_ITEM_ERRORS")

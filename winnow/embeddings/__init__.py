@@ -1,7 +1,7 @@
-"""Samples become vectors: one table of encoders, a cache of finished shards, and the loop that fills it.
+"""Samples become vectors: one table of encoders, a cache that knows every sample, and the loop that fills it.
 
 Map: `base` what an encoder is, `descriptor`, `given` and `winnow_64` the encoders, `student` the network of the last,
-`cache` finished shards on disk, `extract` the loop, `training` where the shipped weights come from.
+`cache` finished rows on disk, `extract` the loop, `training` where the shipped weights come from.
 """
 
 from functools import cache

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from winnow.results import Embedded
 
@@ -35,9 +36,10 @@ def write_npy(embedded: Embedded, _about: Mapping[str, str], file: BinaryIO) -> 
 
 
 def write_ids(embedded: Embedded, _about: Mapping[str, str], file: BinaryIO) -> None:
-    """One sample id a line."""
+    """Sample id and path, a row a line, as `sha256sum` writes them: of a folder's samples it can check them too."""
     for rows in _blocks(embedded):
-        file.write("".join(f"{row.tobytes().hex()}\n" for row in embedded.ids[rows]).encode())
+        lines = map(_checksum_line, embedded.ids[rows], embedded.paths[rows])
+        file.write("".join(lines).encode())
 
 
 def write_table(embedded: Embedded, about: Mapping[str, str], file: BinaryIO) -> None:
@@ -60,6 +62,12 @@ VECTOR_FILES: Final[dict[str, VectorFile]] = {
     "parquet": VectorFile("embeddings.parquet", "application/vnd.apache.parquet", write_table),
     "ids": VectorFile("embeddings.ids", "text/plain; charset=utf-8", write_ids),
 }
+
+
+def _checksum_line(sample_id: NDArray[np.uint8], path: str) -> str:
+    """A name that would break its line is escaped, and the line begins with a backslash."""
+    escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == path else chr(92)}{sample_id.tobytes().hex()}  {escaped}\n"
 
 
 def _blocks(embedded: Embedded) -> Iterator[slice]:
