@@ -6,11 +6,12 @@ appears whole, is never changed, and its mtime says when it was last of use. No 
 for a lock: two writers at worst write a row twice, equal ids have equal rows, and a damaged file is as good as none.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _ID_BYTES: Final = 32
 _TRAILER_BYTES: Final = 32
 _NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-([1-9a-f][0-9a-f]{0,3})-[0-9a-f]{16}\.rows")
 _CLAIMS: Final = ".claims"
+_TAKEN: Final = frozenset({errno.EAGAIN, errno.EACCES})  # any other error is that of a file system without locks
 _SMALL: Final = SHARD // 2  # rows; so many shards of fewer rows are worth a merger, and so many are merged at a time:
 _MERGED: Final = (64, 256)
 
@@ -131,18 +133,16 @@ class Shelf:
         """
         first, last = (int(key >> np.uint64(8)) for key in _keys(ids[[0, -1]]))
         span = (last - first + 1, first)
+        locked = True
         try:
             fcntl.lockf(self._claim_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, *span)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            yield True
-            return
+        except OSError as error:
+            locked, mine = False, error.errno not in _TAKEN
         try:
-            yield True
+            yield locked or mine
         finally:
-            fcntl.lockf(self._claim_file(), fcntl.LOCK_UN, *span)
+            if locked:
+                fcntl.lockf(self._claim_file(), fcntl.LOCK_UN, *span)
 
     def _claim_file(self) -> int:
         """Open until the process ends: to close it would free every claim."""
@@ -232,24 +232,23 @@ def _merged(folder: Path) -> int:
     small = [shard for shard in _shards(folder) if shard.rows < _SMALL][:at_once]
     if len(small) < enough:
         return 0
-    used_at = max(_status(shard.path)[0] for shard in small)
-    for path in _rewritten(folder, small):
-        os.utime(path, (used_at, used_at))
+    written = _rewritten(folder, small)
     for shard in small:
-        shard.path.unlink(missing_ok=True)
+        if shard.path not in written:
+            shard.path.unlink(missing_ok=True)
     return len(small)
 
 
-def _rewritten(folder: Path, shards: list[_Shard]) -> list[Path]:
+def _rewritten(folder: Path, shards: list[_Shard]) -> set[Path]:
     """What is whole of them, each id once."""
     records = [content for shard in shards if (content := _records(shard)) is not None]
     if not records:
-        return []
+        return set()
     ids = np.concatenate([ids for ids, _ in records])
     rows = np.concatenate([rows for _, rows in records])
     order = np.unique(ids.view(f"S{_ID_BYTES}").reshape(-1), return_index=True)[1]
     begins = range(0, len(order), SHARD)
-    return [_write(folder, ids[at], rows[at].tobytes()) for at in (order[begin : begin + SHARD] for begin in begins)]
+    return {_write(folder, ids[at], rows[at].tobytes()) for at in (order[begin : begin + SHARD] for begin in begins)}
 
 
 def _records(shard: _Shard) -> tuple[Ids, NDArray[np.uint8]] | None:
@@ -266,22 +265,16 @@ def _records(shard: _Shard) -> tuple[Ids, NDArray[np.uint8]] | None:
     return ids, np.frombuffer(content[split:-_TRAILER_BYTES], np.uint8).reshape(shard.rows, -1)
 
 
-def _files(folder: Path) -> Iterable[tuple[Path, float, int]]:
-    """Every file of the cache, also of older forms: path, last use, bytes."""
-    for path in folder.rglob("*"):
-        if path.name == _CLAIMS or path.name.startswith(".tmp.") or not path.is_file():
-            continue
-        used_at, size = _status(path)
-        yield path, used_at, size
-
-
-def _status(path: Path) -> tuple[float, int]:
-    """Last use and bytes; of a file that has just gone, neither."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0.0, 0
-    return status.st_mtime, status.st_size
+def _files(folder: Path) -> Iterator[tuple[Path, float, int]]:
+    """Every file of the cache, also of older releases: path, last use, bytes."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif entry.name != _CLAIMS and not entry.name.startswith(".tmp."):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    yield Path(entry.path), status.st_mtime, status.st_size
 
 
 def _usage(made_by: str, files: list[tuple[Path, float, int]]) -> Usage:
