@@ -17,7 +17,7 @@ from app.queue import Doorbell
 from app.rates import Buckets
 from app.tokens import Tokens
 from winnow.datasets.allowed import NOTHING_REMOTE, Remote
-from winnow.errors import Forbidden, JobNotFinished, NotFound, Unauthenticated, WinnowError
+from winnow.errors import Forbidden, JobNotFinished, NotFound, NothingSelected, Unauthenticated, WinnowError
 from winnow.settings import Settings
 from winnow.store import datasets, jobs, keys
 from winnow.store.artifacts import Artifacts
@@ -147,6 +147,18 @@ def _finished(row: JobRow) -> Any:
 
 
 FinishedJob = Annotated[Any, Depends(_finished)]
+
+
+def _filtered(row: FinishedJob) -> Any:
+    if row.kind != "filter":
+        raise NothingSelected(
+            f"a job of the kind {row.kind!r} selects nothing; POST /v1/jobs with the same dataset and encoder does, "
+            "and computes no vector again that is still in the cache"
+        )
+    return row
+
+
+FilteredJob = Annotated[Any, Depends(_filtered)]
 
 
 def _dataset(parts: PartsDep, caller: Reader, dataset_id: DatasetIdPath) -> Row[Any]:

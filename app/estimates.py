@@ -18,24 +18,28 @@ _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 _BYTES_EACH: Final = {"reading": 400, "embedding": 700, "selecting": 800, "inspecting": 1500, "writing": 2000}
 
 
+_STAGES_OF_AN_EMBEDDING: Final = ("reading", "embedding", "writing")
+
+
 def stages_of(
-    selection: SelectionSpec,
+    selection: SelectionSpec | None,
     counts: Mapping[str, Any],
     source_type: str,
     encoder: EncoderSpec | None,
     *,
     copies: bool = False,
 ) -> list[dict[str, Any]]:
-    """Seconds and peak memory of each stage for a dataset of known size, and how many samples it would keep."""
+    """Seconds and peak memory of each stage for a dataset of known size; without a selection those of an embedding."""
     n = int(counts["items"])
     network = ENCODERS[(encoder or EncoderSpec()).name]
     held = _BYTES_EACH | {"embedding": _BYTES_EACH["embedding"] + 4 * max(0, network.width - network.dimension)}
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
-    seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
     seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC + _WAITING_EACH.get(source_type, 0.0) * n
+    if selection is not None:
+        seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
     if source_type == "vectors":
         seconds["embedding"] = 0.0
-    if source_type == "videos" and copies:
+    if source_type == "videos" and copies and selection is not None:
         seconds["writing"] += selection.target.budget(n) * _SECONDS_A_FRAME
     ahead = {"embedding": min(AHEAD_BYTES, int(counts["bytes"]))} if source_type == "object_store" else {}
     return [
@@ -45,6 +49,7 @@ def stages_of(
             "peak_memory_bytes": _BASE_BYTES + n * each + ahead.get(name, 0),
         }
         for name, each in held.items()
+        if selection is not None or name in _STAGES_OF_AN_EMBEDDING
     ]
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from app.errors import MEDIA_TYPE, problem_body
-from app.schemas import JOB_REQUEST
+from app.schemas import EMBED_REQUEST, JOB_REQUEST
 
 _DATASET_ID: Final = "ds_019a9d3c5f2e7c41b6a0d1e2f3a4b5c6"
 _JOB_ID: Final = "job_019a9d3c60117d52a7b1c2d3e4f50617"
@@ -45,6 +45,12 @@ _JOB: Final = {
     "finished_at": "2026-11-20T09:01:12Z",
     "links": {"self": f"/v1/jobs/{_JOB_ID}", "selection": f"/v1/jobs/{_JOB_ID}/selection"},
 }
+_EMBED: Final = {
+    "kind": "embed",
+    "state": "queued",
+    "stage": None,
+    "request": {"dataset_id": _DATASET_ID, "encoder": EMBED_REQUEST["encoder"]},
+}
 _DATASET: Final = {
     "id": _DATASET_ID,
     "name": "yard",
@@ -77,12 +83,23 @@ def _shown(status: int, description: str, example: Any, media_type: str = "appli
 
 
 JOB_QUEUED: Final = _shown(202, "Queued; `Location` says where to look", _JOB | {"state": "queued", "stage": None})
+EMBED_QUEUED: Final = _shown(202, "Queued; `Location` says where to look", _JOB | _EMBED)
 JOB: Final = _shown(200, "The job", _JOB)
 JOBS: Final = _shown(200, "A page of jobs", {"items": [_JOB], "next_page_token": None})
 DATASET_QUEUED: Final = _shown(202, "Being listed", _DATASET | {"state": "pending", "counts": None, "job_id": _JOB_ID})
 DATASET: Final = _shown(200, "The dataset", _DATASET)
 UPLOAD: Final = _shown(201, "Open for bytes", {"id": _UPLOAD_ID, "state": "open", "bytes": None, "sha256": None})
 SELECTION: Final = _shown(200, "One relative path a line, in rank order", _SELECTED, "text/plain; charset=utf-8")
+EMBEDDINGS: Final[Responses] = {
+    200: {
+        "description": "A float32 matrix, a table of sample_id, path and vector, or one sample id a line",
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+            "text/plain; charset=utf-8": {"example": f"{'ab' * 32}\n{'cd' * 32}\n"},
+        },
+    }
+}
 REMOVED: Final = _shown(200, "A page of removed samples", {"items": [_REMOVED], "next_page_token": None})
 SAMPLE: Final = _shown(200, "Why it was removed", {"kept": False, **_REMOVED, "duplicates": []})
 EVENTS: Final = _shown(

@@ -16,7 +16,7 @@ from app.deps import Parts
 from app.middleware import Guard
 from app.queue import CeleryDoorbell, NullDoorbell
 from app.rates import Buckets
-from app.routers import catalog, datasets, health, jobs, results
+from app.routers import catalog, datasets, embeddings, health, jobs, results
 from app.tokens import Tokens, load_secret
 from winnow.connections import load_connections
 from winnow.datasets.allowed import Remote, remote_for
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.parts = parts
     errors.install(app)
-    for part in (datasets, jobs, results, catalog, health):
+    for part in (datasets, jobs, embeddings, results, catalog, health):
         app.include_router(part.router)
     if _WEB.is_dir():
         _serve_page(app)

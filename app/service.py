@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.deps import Parts
 from app.estimates import stages_of
-from app.schemas import JobRequest, dataset_json, job_json, upload_json
+from app.schemas import EmbedRequest, JobRequest, dataset_json, job_json, upload_json
 from winnow.datasets.allowed import allowed_path, check_source
 from winnow.errors import (
     Conflict,
@@ -26,7 +26,7 @@ from winnow.errors import (
     SourceNotAllowed,
     StorageFull,
 )
-from winnow.spec import OF_LABELS, DatasetSpec, Source, Table, UrlsSource
+from winnow.spec import OF_LABELS, DatasetSpec, SelectionSpec, Source, Table, UrlsSource
 from winnow.store import datasets, idempotency, jobs, keys, uploads
 from winnow.store.artifacts import written
 
@@ -97,21 +97,21 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
     return said
 
 
-def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest) -> Said:
+def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest | EmbedRequest) -> Said:
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
         dataset = _dataset_of(parts, connection, caller, request)
         _check_kind(request, dataset.source["type"])
         _check_insights(request, has_labels=dataset.labels is not None)
         spec = request.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
-        return 202, job_json(_queue(parts, connection, caller, kind="filter", dataset_id=dataset.id, spec=spec))
+        return 202, job_json(_queue(parts, connection, caller, kind=request.kind, dataset_id=dataset.id, spec=spec))
 
-    fingerprint = ["job", request.model_dump(mode="json")]
+    fingerprint = ["job" if request.kind == "filter" else request.kind, request.model_dump(mode="json")]
     said = _once(parts, caller, key, fingerprint, act, check=lambda: _check_job(parts, caller, request))
     parts.doorbell.ring(said.body["id"])
     return said
 
 
-def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str, Any]:
+def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest | EmbedRequest) -> dict[str, Any]:
     """What the job would do and cost; stores nothing."""
     _check_job(parts, caller, request)
     counts: dict[str, Any] | None = None
@@ -128,8 +128,10 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> dict[str
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
-    copies = request.output is not None
-    stages = stages_of(request.selection, counts, source_type, request.encoder, copies=copies) if counts else None
+    stages = None
+    if counts is not None:
+        copies = isinstance(request, JobRequest) and request.output is not None
+        stages = stages_of(_selection(request), counts, source_type, request.encoder, copies=copies)
     detail = None if counts is not None else "the dataset has not been listed yet; register it first for an estimate"
     return {"valid": True, "request": spec, "counts": counts, "stages": stages, "detail": detail}
 
@@ -230,7 +232,7 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest) -> Any:
+def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest | EmbedRequest) -> Any:
     if request.dataset is not None:
         return _insert_dataset(parts, connection, caller, request.dataset, "/dataset")
     return _dataset_row(connection, caller, request.dataset_id)
@@ -275,10 +277,14 @@ def _put_aside(parts: Parts, connection: Connection, caller: keys.Caller, urls: 
     return upload_id
 
 
-def _check_job(parts: Parts, caller: keys.Caller, request: JobRequest) -> None:
+def _selection(request: JobRequest | EmbedRequest) -> SelectionSpec | None:
+    return request.selection if isinstance(request, JobRequest) else None
+
+
+def _check_job(parts: Parts, caller: keys.Caller, request: JobRequest | EmbedRequest) -> None:
     if request.dataset is not None:
         _check_dataset(parts, caller, request.dataset, "/dataset")
-    if request.output is not None:
+    if isinstance(request, JobRequest) and request.output is not None:
         _check_output(parts, request.output.path)
 
 
@@ -302,7 +308,7 @@ def _check_upload(connection: Connection, caller: keys.Caller, source: Source | 
         raise InvalidRequest("there is no complete upload of this id", fields=fields)
 
 
-def _check_kind(request: JobRequest, source_type: str) -> None:
+def _check_kind(request: JobRequest | EmbedRequest, source_type: str) -> None:
     """Vectors are given, not made, and have no file to copy; pictures need an encoder that makes them."""
     has_vectors, encoder = source_type == "vectors", request.encoder.name if request.encoder else None
     if encoder is not None and (encoder == "given") != has_vectors:
@@ -311,14 +317,14 @@ def _check_kind(request: JobRequest, source_type: str) -> None:
         )
         fields = (("/encoder/name", "does not fit the dataset"),)
         raise InvalidRequest(f"the dataset holds {holds}", fields=fields)
-    if has_vectors and request.output is not None:
+    if has_vectors and isinstance(request, JobRequest) and request.output is not None:
         fields = (("/output", "a dataset of vectors has no files to copy"),)
         raise InvalidRequest("a dataset of vectors has no files to copy; download the list", fields=fields)
 
 
-def _check_insights(request: JobRequest, *, has_labels: bool) -> None:
+def _check_insights(request: JobRequest | EmbedRequest, *, has_labels: bool) -> None:
     """All insights are the default, and of these a dataset without labels gets those that need none."""
-    asked = [name for name in request.insights if name in OF_LABELS]
+    asked = [name for name in request.insights if name in OF_LABELS] if isinstance(request, JobRequest) else []
     if asked and not has_labels and "insights" in request.model_fields_set:
         fields = (("/insights", f"{asked[0]} needs labels"),)
         raise InvalidRequest(

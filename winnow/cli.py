@@ -20,6 +20,7 @@ from winnow_client import ApiError, Client
 from kernels import effective_threads
 from winnow.datasets.base import VIDEO_SUFFIXES, is_video
 from winnow.embeddings.base import Runtime
+from winnow.embeddings.cache import ShardCache
 from winnow.encoders import ENCODERS, OUT
 from winnow.errors import WinnowError
 from winnow.samples import render_sample_dataset
@@ -28,15 +29,19 @@ from winnow.settings import Settings
 from winnow.spec import EncoderSpec
 from winnow.store import keys as key_store
 from winnow.store import migrate as migrations
+from winnow.store.artifacts import Artifacts
 from winnow.store.db import Database
+from winnow.store.jobs import oldest_unfinished_start
 from winnow.weights import missing_modules, present
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The samples worth labelling, in order of worth.")
 jobs = typer.Typer(no_args_is_help=True, help="Look at and end jobs.")
 keys = typer.Typer(no_args_is_help=True, help="Make and end API keys.")
+cache = typer.Typer(invoke_without_command=True, help="Look at the vectors that are kept, and let some go.")
 encoders = typer.Typer(no_args_is_help=True, help="See which encoders there are, and bring their weights.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
+app.add_typer(cache, name="cache")
 app.add_typer(encoders, name="encoders")
 
 console = Console()
@@ -46,7 +51,7 @@ DataDir = Annotated[Path | None, typer.Option(help="The service's folder; else W
 ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="API key, where the service wants one.")]
 _LIST_FILES = ("selection.txt", "selection.csv", "removed.jsonl", "quarantine.jsonl", "manifest.json")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_VECTORS = (".npy", ".parquet")
+_VECTORS = (".npy", ".parquet", ".csv")
 _URLS = ".txt"
 
 
@@ -101,7 +106,7 @@ def migrate(data_dir: DataDir = None) -> None:
 def filter_(
     path: Annotated[
         Path,
-        typer.Argument(exists=True, help="A folder, a zip or tar, a video, an .npy, a .parquet, or URLs in a .txt."),
+        typer.Argument(exists=True, help="A folder, a zip or tar, a video, an .npy, .parquet or .csv, URLs in a .txt."),
     ],
     out: Annotated[Path, typer.Option(help="Where the list, the plots and the proof go.")],
     method: str = "coreset",
@@ -136,6 +141,31 @@ def filter_(
         done = _watched(client, client.submit(job)["id"])
         _fetch(client, done, out)
     _summary(done, out)
+
+
+@app.command()
+def embed(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar.")],
+    out: Annotated[Path, typer.Option(help="A new file, .npy or .parquet.")],
+    encoder: str = "winnow-64",
+    url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Turn a dataset into vectors, and select nothing."""
+    if out.suffix not in {".npy", ".parquet"}:
+        raise typer.BadParameter("name a file that ends in .npy or .parquet", param_hint="--out")
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another --out")
+    with _service(url, path, out.parent) as address, Client(address, api_key) as client:
+        dataset = {"name": path.name, "source": _source(client, path)}
+        done = _watched(client, client.embed({"dataset": dataset, "encoder": {"name": encoder}})["id"])
+        client.download_embeddings(done["id"], out)
+    counts = done["counts"]
+    console.print(
+        f"\n[bold]{counts['valid'] - counts['exact_duplicates']}[/] vectors in {out}; "
+        f"{counts['exact_duplicates']} exact duplicates, {counts['quarantined']} set aside.",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -344,6 +374,40 @@ def quota(
         console.print(f"{name:<12} {limit}", highlight=False, soft_wrap=True)
 
 
+@cache.callback()
+def show_cache(context: typer.Context, data_dir: DataDir = None) -> None:
+    """Every encoder whose vectors are kept: how many, how large, and when they were last of use."""
+    if context.invoked_subcommand is not None:
+        return
+    table = Table("encoder@version+decoder", "vectors", "bytes", "oldest use", "newest use")
+    for shelf in _cache(data_dir).usage():
+        used = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (shelf.oldest, shelf.newest))
+        table.add_row(shelf.made_by, str(shelf.rows), str(shelf.bytes), *used)
+    console.print(table)
+
+
+@cache.command()
+def prune(
+    keep: Annotated[int | None, typer.Option("--bytes", min=0, help="Else WINNOW_CACHE_BYTES.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Let go what was of no use for the longest, but nothing that a job uses just now."""
+    bound = _settings(data_dir=data_dir).cache_bytes if keep is None else keep
+    with _database(data_dir) as database, database.read() as connection:
+        gone = _cache(data_dir).prune(bound, spare_since=oldest_unfinished_start(connection))
+    console.print(f"{gone} bytes are free", highlight=False)
+
+
+@cache.command()
+def clear(data_dir: DataDir = None) -> None:
+    """Let go everything that no job uses just now."""
+    prune(0, data_dir)
+
+
+def _cache(data_dir: Path | None) -> ShardCache:
+    return ShardCache(Artifacts(_settings(data_dir=data_dir).data_dir).cache)
+
+
 def _settings(**given: Any) -> Settings:
     """What the command line says, and for the rest the environment."""
     return Settings(**{name: value for name, value in given.items() if value is not None})
@@ -379,7 +443,7 @@ def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
             yield address
 
 
-def _source(client: Client, path: Path, fps: float | None) -> dict[str, Any]:
+def _source(client: Client, path: Path, fps: float | None = None) -> dict[str, Any]:
     if fps is not None or is_video(path.name):
         return {"type": "videos", "path": str(path.resolve()), "sampling": {"fps": fps or 1}}
     if path.is_dir():

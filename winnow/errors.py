@@ -61,6 +61,11 @@ class NotFound(WinnowError):
     title = "There is no such thing here"
 
 
+class EmbeddingsNotKept(NotFound):
+    code = "EMBEDDINGS_NOT_KEPT"
+    title = "The job did not keep its vectors"
+
+
 class Conflict(WinnowError):
     code = "CONFLICT"
     title = "The state of the resource does not allow this"
@@ -69,6 +74,11 @@ class Conflict(WinnowError):
 class JobNotFinished(Conflict):
     code = "JOB_NOT_FINISHED"
     title = "The job has no result yet"
+
+
+class NothingSelected(Conflict):
+    code = "NOTHING_SELECTED"
+    title = "A job of this kind selects nothing"
 
 
 class DatasetNotReady(Conflict):

@@ -21,9 +21,9 @@ from winnow.embeddings.extract import examples, extract, without_zeros
 from winnow.embeddings.head import headed
 from winnow.errors import DatasetEmpty
 from winnow.insights import inspect
-from winnow.results import Embedded, Listing, Outcome, Report, Selection
+from winnow.results import Embedded, Embedding, Head, Listing, Outcome, Report, Selection
 from winnow.selection import compared_by, select
-from winnow.spec import JobSpec
+from winnow.spec import EmbedSpec, JobSpec
 
 
 def run(
@@ -40,14 +40,9 @@ def run(
     labels: Mapping[str, tuple[str, str]] | None = None,
 ) -> Outcome:
     """One filter job from a snapshot to an outcome; the same spec and snapshot give the same digests anywhere."""
-    if len(listing) == 0:
-        raise DatasetEmpty(f"the dataset holds nothing that could be read{examples(listing.failures)}")
     timings: dict[str, float] = {}
     with _timed(timings, "embedding"):
-        embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
-        done, skipped = len(embedded.vectors), len(embedded.failures)
-        vectors, head = headed(spec.encoder, embedded.vectors, lambda: report("embedding", done, done, skipped))
-        embedded = replace(embedded, vectors=vectors)
+        embedded, head = _embedded(spec, reader, listing, encoder, cache, pool, report)
         if spec.selection.metric == "cosine":
             embedded = without_zeros(embedded, len(listing) + len(listing.failures), spec.on_error)
     with _timed(timings, "selecting"):
@@ -64,20 +59,68 @@ def run(
         selection=selection,
         insights=insights,
         digests=digests(spec, listing, embedded, selection, encoder.version),
-        versions={"winnow": winnow.__version__, "encoder": f"{encoder.name}/{encoder.version}"},
+        versions=_versions(encoder),
         timings_s=timings,
         head=head,
     )
+
+
+def embed(
+    spec: EmbedSpec,
+    reader: Reader,
+    listing: Listing,
+    encoder: Encoder,
+    cache: ShardCache,
+    pool: DecoderPool | None,
+    report: Report,
+) -> Embedding:
+    """One embedding job: as far as the vectors, and no further."""
+    timings: dict[str, float] = {}
+    with _timed(timings, "embedding"):
+        embedded, head = _embedded(spec, reader, listing, encoder, cache, pool, report)
+    return Embedding(
+        listing=listing,
+        embedded=embedded,
+        digests={"input": fingerprint(listing), "embedding": _embedding_digest(embedded)},
+        versions=_versions(encoder),
+        timings_s=timings,
+        head=head,
+    )
+
+
+def _embedded(
+    spec: JobSpec | EmbedSpec,
+    reader: Reader,
+    listing: Listing,
+    encoder: Encoder,
+    cache: ShardCache,
+    pool: DecoderPool | None,
+    report: Report,
+) -> tuple[Embedded, Head | None]:
+    if len(listing) == 0:
+        raise DatasetEmpty(f"the dataset holds nothing that could be read{examples(listing.failures)}")
+    embedded = extract(listing, reader, encoder, cache, pool, report, on_error=spec.on_error)
+    done, skipped = len(embedded.vectors), len(embedded.failures)
+    vectors, head = headed(spec.encoder, embedded.vectors, lambda: report("embedding", done, done, skipped))
+    return replace(embedded, vectors=vectors), head
+
+
+def _versions(encoder: Encoder) -> dict[str, str]:
+    return {"winnow": winnow.__version__, "encoder": f"{encoder.name}/{encoder.version}"}
 
 
 def digests(
     spec: JobSpec, listing: Listing, embedded: Embedded, selection: Selection, encoder_version: str
 ) -> dict[str, str]:
     """What went in, what it became, what came out. Only content counts: no path of this machine, no time, no thread."""
-    embedding = _sha256([embedded.ids.tobytes(), str(embedded.vectors.shape).encode(), _bytes_of(embedded.vectors)])
     ranked = embedded.ids[selection.positions].tobytes()
     asked = canonical_json({"spec": spec.answer_fields(), "encoder_version": encoder_version})
+    embedding = _embedding_digest(embedded)
     return {"input": fingerprint(listing), "embedding": embedding, "selection": _sha256([asked, ranked])}
+
+
+def _embedding_digest(embedded: Embedded) -> str:
+    return _sha256([embedded.ids.tobytes(), str(embedded.vectors.shape).encode(), _bytes_of(embedded.vectors)])
 
 
 def canonical_json(value: Any) -> bytes:

@@ -9,4 +9,4 @@ RUN_JOB: Final = "winnow.run_job"
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled"})
 
-JobKind = Literal["list", "filter"]
+JobKind = Literal["list", "filter", "embed"]

@@ -144,18 +144,24 @@ class Insight:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """All that a finished pipeline knows; `worker/outputs.py` turns it into files."""
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """All that is known once a dataset has its vectors; `worker/outputs.py` turns it into files."""
 
     listing: Listing
     embedded: Embedded
-    selection: Selection
-    insights: list[Insight]
-    digests: dict[str, str]  # input, embedding, selection -> 'sha256:<hex>'
+    digests: dict[str, str]  # input, embedding -> 'sha256:<hex>'
     versions: dict[str, str]
     timings_s: dict[str, float]
     head: Head | None = None  # that made the vectors shorter, where one did
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Embedding):
+    """All that a finished selection knows; its digests also say `selection`."""
+
+    selection: Selection
+    insights: list[Insight]
 
 
 class Report(Protocol):

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     slots: int = Field(1, ge=1)  # jobs at a time in one worker process
     threads: int = Field(0, ge=0)  # 0: what the machine and its cgroup give
     decoders: int = Field(0, ge=0)  # decode processes; 0: one per thread
+    cache_bytes: int = Field(20 << 30, ge=0)  # of vectors that are not computed again; 0: none once no job runs
 
     # what encoders may use
     weights_dir: Path | None = None  # safetensors that do not ship; `winnow encoders fetch` writes them

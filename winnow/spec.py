@@ -46,7 +46,10 @@ class ArchiveSource(Spec):
 
 
 class VectorsSource(Spec):
-    """Ready embeddings: a `.npy` matrix or a Parquet table with a `vector` list column and an optional `id`."""
+    """Ready embeddings: a `.npy` matrix, a Parquet table with a `vector` list column, or a CSV of numbers.
+
+    Table and CSV may name their rows in a column `id`, or else `path`.
+    """
 
     type: Literal["vectors"]
     path: PathText | None = None
@@ -312,6 +315,7 @@ class JobSpec(Spec):
     on_error: OnError = OnError()
     insights: tuple[InsightName, ...] = Field(ALL_INSIGHTS, strict=False, max_length=16)
     output: Output | None = None
+    keep_vectors: bool | None = None  # for download; where it is not said, up to 64 MiB of them are kept
     seed: int = Field(0, ge=0, lt=2**63)
     spec_version: Literal[1] = SPEC_VERSION
 
@@ -319,3 +323,12 @@ class JobSpec(Spec):
         """The part of the spec the selection depends on: what its digest covers."""
         fields = self.model_dump(mode="json", include={"selection", "seed", "spec_version"})
         return fields | {"encoder": self.encoder.answer_fields()}
+
+
+class EmbedSpec(Spec):
+    """One embedding job: the vectors of a dataset, and no selection among them."""
+
+    dataset_id: DatasetId
+    encoder: EncoderSpec = EncoderSpec()
+    on_error: OnError = OnError()
+    spec_version: Literal[1] = SPEC_VERSION

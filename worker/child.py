@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,13 @@ from winnow.datasets.allowed import Remote, allowed_path, remote_for
 from winnow.datasets.base import Limits, Reader
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.sources import open_source
-from winnow.embeddings import Runtime, encoder_for
+from winnow.embeddings import Encoder, Runtime, encoder_for
 from winnow.embeddings.cache import ShardCache
 from winnow.errors import ConnectionBroken, JobCancelled, JobError, MemoryLimit, WinnowError, WorkerStorageFull
 from winnow.lifeline import die_with_parent, exit_if_orphaned
-from winnow.results import Listing
+from winnow.results import Embedding, Listing
 from winnow.settings import Settings
-from winnow.spec import JobSpec, Source, Table
+from winnow.spec import EmbedSpec, EncoderSpec, JobSpec, Source, Table
 from winnow.store.artifacts import Artifacts
 from worker import outputs
 from worker.failpoints import failpoint
@@ -82,7 +83,8 @@ def _run(task: Task, settings: Settings, report: "_Reporter", say: Callable[[dic
     if task.kind == "list":
         counts = {"input": len(listing) + len(listing.failures), "quarantined": len(listing.failures)}
         return {"counts": counts, "digests": {"input": snapshot.fingerprint(listing)}, "files": {}}
-    return _filter(task, settings, artifacts, reader, listing, report)
+    work = _embed if task.kind == "embed" else _filter
+    return work(task, settings, artifacts, reader, listing, report)
 
 
 def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
@@ -158,26 +160,37 @@ def _listed(
     return listing
 
 
+def _embed(
+    task: Task, settings: Settings, artifacts: Artifacts, reader: Reader, listing: Listing, report: "_Reporter"
+) -> dict[str, Any]:
+    spec = EmbedSpec.model_validate(task.spec, strict=False)
+    cache = ShardCache(artifacts.cache)
+    with _embedder(spec.encoder, settings, reader) as (encoder, pool, _):
+        embedding = pipeline.embed(spec, reader, listing, encoder, cache, pool, report)
+    folder = artifacts.attempt(task.job_id, task.attempt)
+    files = outputs.write_embedding(embedding, spec, folder, report=report)
+    return _done(embedding, folder, files)
+
+
+@contextmanager
+def _embedder(spec: EncoderSpec, settings: Settings, reader: Reader) -> Iterator[tuple[Encoder, DecoderPool, int]]:
+    """The encoder, the processes that feed it, and how many threads both may use."""
+    threads = kernels.effective_threads(settings.threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
+    encoder = encoder_for(reader.kind, spec.name, Runtime.of(settings))
+    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size, crop=encoder.crop) as pool:
+        yield encoder, pool, threads
+
+
 def _filter(
     task: Task, settings: Settings, artifacts: Artifacts, reader: Reader, listing: Listing, report: "_Reporter"
 ) -> dict[str, Any]:
     spec = JobSpec.model_validate(task.spec, strict=False)
-    threads = kernels.effective_threads(settings.threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # a framework that the encoder brings looks here as it is loaded
-    encoder = encoder_for(reader.kind, spec.encoder.name, Runtime.of(settings))
-    with DecoderPool(settings.decoders or threads, settings.max_pixels, encoder.size, crop=encoder.crop) as pool:
-        cache = ShardCache(artifacts.cache)
+    cache, known = ShardCache(artifacts.cache), _labels(task, artifacts, listing)
+    device = _device(settings.device)
+    with _embedder(spec.encoder, settings, reader) as (encoder, pool, threads):
         outcome = pipeline.run(
-            spec,
-            reader,
-            listing,
-            encoder,
-            cache,
-            pool,
-            report,
-            n_threads=threads,
-            device=_device(settings.device),
-            labels=_labels(task, artifacts, listing),
+            spec, reader, listing, encoder, cache, pool, report, n_threads=threads, device=device, labels=known
         )
     pictures = _pictures(reader, listing, settings.max_pixels)
     folder = artifacts.attempt(task.job_id, task.attempt)
@@ -185,9 +198,13 @@ def _filter(
     files = outputs.write(
         outcome, spec, folder, job_id=task.job_id, pictures=pictures, output_roots=roots, report=report
     )
+    return _done(outcome, folder, files)
+
+
+def _done(embedding: Embedding, folder: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
     failpoint("before-finish")
     result = {"folder": folder.name, "files": files}
-    return {"counts": outputs.counts(outcome), "digests": outcome.digests, "files": result}
+    return {"counts": outputs.counts(embedding), "digests": embedding.digests, "files": result}
 
 
 def _device(wish: str) -> str:

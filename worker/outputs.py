@@ -14,16 +14,17 @@ from typing import Any, BinaryIO
 from winnow.datasets import snapshot
 from winnow.datasets.ahead import Ahead, one_by_one
 from winnow.embeddings import head
-from winnow.exports import FORMATS, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
+from winnow.exports import FORMATS, VECTOR_FILES, certificate, copy_selected, kept_rows, quarantine_rows, removed_rows
 from winnow.exports.formats import write_jsonl
 from winnow.pipeline import canonical_json
 from winnow.plots import draw
 from winnow.plots.thumbnails import render_thumbnails
-from winnow.results import Outcome, Report
-from winnow.spec import JobSpec
+from winnow.results import Embedding, Outcome, Report
+from winnow.spec import EmbedSpec, JobSpec, Spec
 from winnow.store.artifacts import written
 
 _SHOWN_KEPT = 240  # thumbnails of the first picks, for the page
+_KEPT_UNASKED_BYTES = 64 << 20  # of vectors, where a filter job does not say whether to keep them
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def write(
     """All files of a finished job below `folder`; returns name, size, sha256 and media type of each."""
     out = _Folder(folder, [])
     _write_lists(out, outcome)
+    if _is_kept(spec.keep_vectors, outcome):
+        _write_vectors(out, outcome)
     _write_pictures(out, outcome, pictures, report)
     if spec.output is not None and pictures is not None:
         # By name and not by rank: the frames of a video are found on one way through it.
@@ -83,27 +86,54 @@ def write(
             report=report,
             ahead=pictures.ahead,
         )
-    out.put_bytes("timings.json", _JSON, canonical_json(outcome.timings_s))
-    manifest = _manifest(outcome, spec, out.files)
-    out.put_bytes("manifest.json", _JSON, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+    selection = outcome.selection
+    _conclude(out, outcome, spec, {"radius": float(selection.radius), "notes": selection.notes})
     report("writing", 1, 1)
     return out.files
+
+
+def write_embedding(embedding: Embedding, spec: EmbedSpec, folder: Path, *, report: Report) -> list[dict[str, Any]]:
+    """All files of a finished embedding job; what is kept is the vectors, and what became of every other item."""
+    out = _Folder(folder, [])
+    _write_vectors(out, embedding)
+    report("writing", 1, 2)
+    _write_items(out, embedding)
+    _conclude(out, embedding, spec, {})
+    report("writing", 2, 2)
+    return out.files
+
+
+def _conclude(out: _Folder, embedding: Embedding, spec: Spec, more: Mapping[str, Any]) -> None:
+    """The timings beside the manifest, which comes last and holds no time."""
+    out.put_bytes("timings.json", _JSON, canonical_json(embedding.timings_s))
+    manifest = _manifest(embedding, spec, out.files, more)
+    out.put_bytes("manifest.json", _JSON, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+
+
+def _is_kept(wanted: bool | None, outcome: Outcome) -> bool:
+    return outcome.embedded.vectors.nbytes <= _KEPT_UNASKED_BYTES if wanted is None else wanted
+
+
+def _write_vectors(out: _Folder, embedding: Embedding) -> None:
+    about = {"winnow.encoder": embedding.versions["encoder"], "winnow.embedding": embedding.digests["embedding"]}
+    for kind in VECTOR_FILES.values():
+        out.put(kind.file_name, kind.media_type, partial(kind.write, embedding.embedded, about))
 
 
 _JSON = "application/json"
 _JSONL = "application/x-ndjson"
 
 
-def counts(outcome: Outcome) -> dict[str, int]:
-    """The numbers of the job object."""
-    embedded = outcome.embedded
-    return {
-        "input": len(outcome.listing) + len(outcome.listing.failures),
+def counts(embedding: Embedding) -> dict[str, int]:
+    """The numbers of the job object; `selected` where the job selects."""
+    embedded = embedding.embedded
+    numbers = {
+        "input": len(embedding.listing) + len(embedding.listing.failures),
         "valid": len(embedded.paths) + len(embedded.duplicates),
         "exact_duplicates": len(embedded.duplicates),
-        "selected": len(outcome.selection.positions),
         "quarantined": len(embedded.failures),
     }
+    return numbers | ({"selected": len(embedding.selection.positions)} if isinstance(embedding, Outcome) else {})
 
 
 def _write_lists(out: _Folder, outcome: Outcome) -> None:
@@ -111,11 +141,17 @@ def _write_lists(out: _Folder, outcome: Outcome) -> None:
     for kind in FORMATS.values():
         out.put(kind.file_name, kind.media_type, partial(kind.write, kept_rows(embedded, selection)))
     out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed_rows(embedded, selection), file))
-    out.put("quarantine.jsonl", _JSONL, lambda file: write_jsonl(quarantine_rows(embedded), file))
     out.put_bytes("certificate.json", _JSON, json.dumps(certificate(embedded, selection), indent=2).encode())
-    if outcome.head is not None:
-        out.put("head.npz", "application/octet-stream", partial(head.write, outcome.head))
-    out.put("inputs.parquet", FORMATS["parquet"].media_type, partial(snapshot.write, outcome.listing))
+    _write_items(out, outcome)
+
+
+def _write_items(out: _Folder, embedding: Embedding) -> None:
+    """Every item that went in, copies included, and those that could not be used."""
+    embedded = embedding.embedded
+    if embedding.head is not None:
+        out.put("head.npz", "application/octet-stream", partial(head.write, embedding.head))
+    out.put("quarantine.jsonl", _JSONL, lambda file: write_jsonl(quarantine_rows(embedded), file))
+    out.put("inputs.parquet", FORMATS["parquet"].media_type, partial(snapshot.write, embedding.listing))
 
 
 def _write_pictures(out: _Folder, outcome: Outcome, pictures: Pictures | None, report: Report) -> None:
@@ -154,19 +190,20 @@ def _paths(value: Any) -> Iterator[str]:
             yield from _paths(part)
 
 
-def _manifest(outcome: Outcome, spec: JobSpec, files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _manifest(
+    embedding: Embedding, spec: Spec, files: Iterable[Mapping[str, Any]], more: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything needed to reproduce the answer. No time and no machine in it: a repeat writes the same bytes."""
     stable = [dict(file) for file in files if file["name"] != "timings.json"]
     return {
         "manifest_version": 1,
         "spec": spec.model_dump(mode="json"),
-        "counts": counts(outcome),
-        "digests": outcome.digests,
-        "radius": float(outcome.selection.radius),
-        "notes": outcome.selection.notes,
-        **({"head": head.facts(outcome.head)} if outcome.head is not None else {}),
+        "counts": counts(embedding),
+        "digests": embedding.digests,
+        **more,
+        **({"head": head.facts(embedding.head)} if embedding.head is not None else {}),
         "versions": {
-            **outcome.versions,
+            **embedding.versions,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "pillow", "pyarrow")},
         },

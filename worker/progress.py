@@ -4,7 +4,11 @@ import time
 from typing import Any, Final
 
 STAGES: Final = ("reading", "embedding", "selecting", "covering", "inspecting", "writing")
-LISTING_STAGES: Final = ("reading",)
+STAGES_OF: Final[dict[str, tuple[str, ...]]] = {
+    "list": ("reading",),
+    "embed": ("reading", "embedding", "writing"),
+    "filter": STAGES,
+}
 # The share of a typical job each stage takes; only the bar depends on it.
 _WEIGHTS: Final = {
     "reading": 0.15,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from winnow.embeddings.cache import ShardCache
 from winnow.errors import WinnowError
 from winnow.settings import Settings
 from winnow.store import idempotency, jobs, uploads
@@ -15,6 +16,8 @@ from winnow.store.artifacts import Artifacts
 from winnow.store.db import Database
 
 _HOUSEKEEPING_S: Final = 3600.0
+_CACHE_S: Final = 60.0
+_CLOCKS_APART_S: Final = 60.0  # the database's and the disk's, at most
 _ORPHAN_AGE_S: Final = 24 * 3600.0  # nobody writes to one file for a day
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ class Reconciler:
     def __init__(self, settings: Settings, database: Database, ring: Callable[[str], None]) -> None:
         self._settings, self._database, self._ring = settings, database, ring
         self._stopping = threading.Event()
-        self._swept_at = self._slept_since = time.time()
+        self._swept_at = self._slept_since = self._bounded_at = time.time()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -50,6 +53,10 @@ class Reconciler:
             due = jobs.due_to_ring(connection)
         for job_id in due:
             self._ring(job_id)
+        if time.time() - self._bounded_at > _CACHE_S:
+            self._bounded_at = time.time()
+            cache = ShardCache(Artifacts(self._settings.data_dir).cache)
+            bound_cache(self._database, cache, self._settings.cache_bytes)
         if time.time() - self._swept_at > _HOUSEKEEPING_S:
             self._swept_at = time.time()
             self._sweep()
@@ -66,6 +73,17 @@ class Reconciler:
             for upload_id in uploads.remove_abandoned(connection, older_than_s=_ORPHAN_AGE_S):
                 logger.info("upload %s was never completed", upload_id)
         sweep_orphans(self._database, Artifacts(self._settings.data_dir), older_than_s=_ORPHAN_AGE_S)
+
+
+def bound_cache(database: Database, cache: ShardCache, keep_bytes: int) -> int:
+    """Tidy the cache and bring it down to its bound, but for what a job may use that has not ended; the bytes gone."""
+    with database.read() as connection:
+        spare_since = jobs.oldest_unfinished_start(connection) - _CLOCKS_APART_S
+    cache.merge()
+    gone = cache.prune(keep_bytes, spare_since=spare_since)
+    if gone:
+        logger.info("the cache of vectors gave %s bytes back", gone)
+    return gone
 
 
 def sweep_orphans(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:

@@ -32,7 +32,7 @@ from winnow.errors import (
 from winnow.settings import Settings
 from winnow.store import datasets, jobs, keys
 from winnow.store.db import Database
-from worker.progress import LISTING_STAGES, STAGES, Progress
+from worker.progress import STAGES_OF, Progress
 
 _CANCEL_GRACE_S: Final = 0.7  # how long a child may take to come to a safe point
 _CHILD: Final = (sys.executable, "-m", "worker.child")
@@ -211,7 +211,7 @@ class Child:
     """The computing process: its reports, its verdict, its end."""
 
     def __init__(self, task: dict[str, Any]) -> None:
-        self.progress = Progress(LISTING_STAGES if task["kind"] == "list" else STAGES)
+        self.progress = Progress(STAGES_OF[task["kind"]])
         self.listed: dict[str, Any] | None = None
         self.verdict: dict[str, Any] | None = None
         self.ended = threading.Event()

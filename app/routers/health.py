@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.deps import Operator, Parts, PartsDep
+from winnow.embeddings.cache import ShardCache
 from winnow.errors import Unavailable, WinnowError, WorkerStorageFull
 from winnow.store import jobs, migrate
 
@@ -34,8 +35,11 @@ def ready(parts: PartsDep) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=Response)
 def metrics(parts: PartsDep, _: Operator) -> Response:
-    """For Prometheus: requests by route, jobs by state, the age of the oldest waiting one. Keys need `admin`."""
+    """For Prometheus: requests by route, jobs by state, the age of the oldest waiting one, the cache of vectors.
+
+    Keys need `admin`."""
     _look_at_queue(parts)
+    parts.metrics.set_cache(ShardCache(parts.artifacts.cache).usage())
     return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 

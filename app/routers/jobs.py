@@ -9,21 +9,23 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from app import examples, service
-from app.deps import JobIdPath, JobRow, PartsDep, Reader, Writer
+from app.deps import JobIdPath, JobRow, Parts, PartsDep, Reader, Writer
 from app.downloads import is_known
 from app.paging import PageSize, PageToken, capped, page_of
 from app.routers.answers import IdempotencyKey, respond
-from app.schemas import JobRequest, job_json
+from app.schemas import EmbedRequest, JobRequest, job_json
 from app.strict_json import StrictRoute
 from app.watching import event_number, happened, is_over, settled
-from winnow.queues import FINAL_STATES
+from winnow.queues import FINAL_STATES, JobKind
 from winnow.store import jobs
+from winnow.store.keys import Caller
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute, responses=examples.REFUSALS)
 
 _MAX_WAIT_S: Final = 60
 
 Wait = Annotated[int, Query(ge=0, le=_MAX_WAIT_S, description="Answer only when the job has ended, or after so long")]
+Prefer = Annotated[str | None, Header(max_length=100, description="`wait=30` waits for the end")]
 StateQuery = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 
 
@@ -36,11 +38,24 @@ async def submit_job(
     response: Response,
     idempotency_key: IdempotencyKey = None,
     validate_only: bool = False,
-    prefer: Annotated[str | None, Header(max_length=100, description="`wait=30` waits for the end")] = None,
+    prefer: Prefer = None,
 ) -> Any:
     """Queue a filter job. `?validate_only=true` answers with a plan and stores nothing."""
     if validate_only:
         return JSONResponse(await run_in_threadpool(service.plan_job, parts, caller, job))
+    return await submitted(parts, caller, job, request, response, idempotency_key, prefer)
+
+
+async def submitted(
+    parts: Parts,
+    caller: Caller,
+    job: JobRequest | EmbedRequest,
+    request: Request,
+    response: Response,
+    idempotency_key: str | None,
+    prefer: str | None,
+) -> dict[str, Any]:
+    """The job as it was queued, or as it ended where the caller prefers to wait and it ends in time."""
     said = await run_in_threadpool(service.submit_job, parts, caller, idempotency_key, job)
     body = respond(response, said, "jobs")
     response.headers["Retry-After"] = "1"
@@ -60,7 +75,7 @@ def list_jobs(
     caller: Reader,
     state: StateQuery | None = None,
     dataset_id: Annotated[str | None, Query(pattern=r"^ds_[0-9a-f]{32}$")] = None,
-    kind: Literal["list", "filter"] | None = None,
+    kind: JobKind | None = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> dict[str, Any]:

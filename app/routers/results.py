@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app import examples, files
-from app.deps import FinishedJob, Parts, PartsDep
+from app.deps import FilteredJob, FinishedJob, Parts, PartsDep
 from app.downloads import is_known, saved_as, send
 from app.paging import PageSize, PageToken, capped
-from winnow.errors import NotFound
+from winnow.errors import EmbeddingsNotKept, NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=examples.REFUSALS)
 
@@ -21,7 +21,7 @@ _DUPLICATE = "EXACT_DUPLICATE"
 @router.get("/selection", response_class=FileResponse, responses=examples.SELECTION)
 def get_selection(
     parts: PartsDep,
-    job: FinishedJob,
+    job: FilteredJob,
     request: Request,
     format: Literal["txt", "jsonl", "csv", "parquet"] = "txt",  # noqa: A002 - the name callers use
     limit: Annotated[int | None, Query(ge=0, le=2**53)] = None,
@@ -41,7 +41,7 @@ def get_selection(
 
 @router.get("/removed", responses=examples.REMOVED)
 def list_removed(
-    parts: PartsDep, job: FinishedJob, page_size: PageSize = 100, page_token: PageToken = None
+    parts: PartsDep, job: FilteredJob, page_size: PageSize = 100, page_token: PageToken = None
 ) -> dict[str, Any]:
     """Every usable sample that was not kept, by sample id, with the reason."""
     return _lines(parts, job, "removed", page_size, page_token)
@@ -56,7 +56,7 @@ def list_quarantine(
 
 
 @router.get("/samples/{sample_id}", responses=examples.SAMPLE)
-def explain_sample(parts: PartsDep, job: FinishedJob, sample_id: SampleId) -> dict[str, Any]:
+def explain_sample(parts: PartsDep, job: FilteredJob, sample_id: SampleId) -> dict[str, Any]:
     """Why one sample was kept or removed; `duplicates` are the exact copies of it that were removed."""
     removed = files.lines_by_id(files.find(parts, job, "removed.jsonl")[0], sample_id)
     others = [row for row in removed if row["reason"] != _DUPLICATE]
@@ -69,6 +69,31 @@ def explain_sample(parts: PartsDep, job: FinishedJob, sample_id: SampleId) -> di
     return {"kept": True, **kept, "duplicates": duplicates}
 
 
+VectorFormat = Literal["npy", "parquet", "ids"]
+
+
+@router.get("/embeddings", response_class=FileResponse, responses=examples.EMBEDDINGS)
+def get_embeddings(
+    parts: PartsDep,
+    job: FinishedJob,
+    request: Request,
+    format: VectorFormat = "npy",  # noqa: A002 - the name callers use
+) -> Response:
+    """The vectors, one row a distinct sample, by sample id. Parquet says whose each is; `ids` does so for `npy`."""
+    return _vectors(parts, job, request, format)
+
+
+@router.get("/embeddings.{format}", response_class=FileResponse, responses=examples.EMBEDDINGS)
+def get_embeddings_file(
+    parts: PartsDep,
+    job: FinishedJob,
+    request: Request,
+    format: VectorFormat,  # noqa: A002 - the name callers use
+) -> Response:
+    """The same under a name of its own."""
+    return _vectors(parts, job, request, format)
+
+
 @router.get("/manifest", response_class=FileResponse)
 def get_manifest(parts: PartsDep, job: FinishedJob, request: Request) -> Response:
     """Everything needed to reproduce the answer."""
@@ -76,13 +101,13 @@ def get_manifest(parts: PartsDep, job: FinishedJob, request: Request) -> Respons
 
 
 @router.get("/certificate", response_class=FileResponse)
-def get_certificate(parts: PartsDep, job: FinishedJob, request: Request) -> Response:
+def get_certificate(parts: PartsDep, job: FilteredJob, request: Request) -> Response:
     """How far any sample is from a kept one, how much nearer the best selection could be, and how to check it."""
     return _file(parts, job, request, "certificate.json")
 
 
 @router.get("/curve", response_class=FileResponse)
-def get_curve(parts: PartsDep, job: FinishedJob, request: Request) -> Response:
+def get_curve(parts: PartsDep, job: FilteredJob, request: Request) -> Response:
     """The budget curve: radius and mean distance against the number kept."""
     return _file(parts, job, request, "insights/curve.json")
 
@@ -136,6 +161,17 @@ def get_artifact(
 ) -> Response:
     """One file of the result, to be saved."""
     return _file(parts, job, request, name, saved_as(name.rsplit("/", 1)[-1]))
+
+
+def _vectors(parts: Parts, job: Any, request: Request, kind: str) -> Response:
+    if not any(entry["name"] == f"embeddings.{kind}" for entry in files.entries(job)):
+        raise EmbeddingsNotKept(
+            "the job kept no vectors; ask for them with keep_vectors in POST /v1/jobs, or POST /v1/embeddings with the "
+            "same dataset and encoder: what is still in the cache is not computed again"
+        )
+    path, entry = files.find(parts, job, f"embeddings.{kind}")
+    etag = f'"{job.result_digests["embedding"]}-{kind}"'
+    return send(path, entry["media_type"], etag, request.headers, saved_as(f"{job.id}-embeddings.{kind}"))
 
 
 def _lines(parts: Parts, job: Any, name: str, page_size: int, token: str | None) -> dict[str, Any]:

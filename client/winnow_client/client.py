@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -141,6 +143,15 @@ class Client:
         selection = {"method": method, "target": target}
         return self.submit({"dataset": {"source": source}, "selection": selection})
 
+    def embed(self, job: dict[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Queue a job that embeds a dataset and selects nothing, as `POST /v1/embeddings` describes it."""
+        return self._post("/v1/embeddings", job, idempotency_key)
+
+    def embed_folder(self, path: str | Path, *, encoder: str = "winnow-64") -> Job:
+        """The shortest way: a folder the service may read, and who is to embed it."""
+        source = {"type": "folder", "path": str(path)}
+        return self.embed({"dataset": {"source": source}, "encoder": {"name": encoder}})
+
     def plan(self, job: dict[str, Any]) -> dict[str, Any]:
         """What a job would cost; stores nothing."""
         return self._post("/v1/jobs?validate_only=true", job)
@@ -220,6 +231,22 @@ class Client:
     def quarantine(self, job_id: str) -> Iterator[dict[str, Any]]:
         yield from self._pages(f"/v1/jobs/{job_id}/quarantine", {"page_size": 1000})
 
+    def embeddings(self, job_id: str) -> tuple[Any, list[str]]:
+        """A float32 numpy array, one row a distinct sample, and the path of each row's sample."""
+        import numpy as np  # noqa: PLC0415 - whoever wants an array has it; nobody else needs it
+
+        answer = self._tried(lambda: self._http.get(f"/v1/jobs/{job_id}/embeddings", params={"format": "ids"}))
+        with tempfile.TemporaryDirectory() as folder:
+            vectors = np.load(self.download_embeddings(job_id, Path(folder) / "vectors.npy"))
+        return vectors, [_path_of(line) for line in answer.content.decode().split("\n") if line]
+
+    def download_embeddings(self, job_id: str, to: str | Path) -> Path:
+        """Stream the vectors to a new file, as `.npy` or `.parquet` by its name; it appears whole or not at all."""
+        kind = Path(to).suffix.removeprefix(".")
+        if kind not in {"npy", "parquet"}:
+            raise ValueError(f"{to} ends neither in .npy nor in .parquet")
+        return self._saved(f"/v1/jobs/{job_id}/embeddings.{kind}", Path(to))
+
     def explain(self, job_id: str, sample_id: str) -> dict[str, Any]:
         return self._get(f"/v1/jobs/{job_id}/samples/{sample_id}")
 
@@ -242,19 +269,21 @@ class Client:
 
     def download(self, job_id: str, name: str, to: str | Path) -> Path:
         """Stream one artifact, for example `selection.csv`, to a new file; it appears whole or not at all."""
-        target = Path(to)
+        return self._saved(f"/v1/jobs/{job_id}/artifacts/{name}", Path(to))
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _saved(self, url: str, target: Path) -> Path:
         if target.exists():
             raise FileExistsError(f"{target} exists; it is not overwritten")
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
         try:
-            self._tried(lambda: self._stream_to(aside, f"/v1/jobs/{job_id}/artifacts/{name}"))
+            self._tried(lambda: self._stream_to(aside, url))
             aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
         return target
-
-    # --- how --------------------------------------------------------------------------------------
 
     def _stream_to(self, path: Path, url: str) -> httpx.Response:
         with self._http.stream("GET", url) as answer:
@@ -326,3 +355,11 @@ def _backoff_s(attempt: int, retry_after: str | None) -> float:
     if retry_after is not None and retry_after.isdigit():
         return float(retry_after)
     return float(0.2 * 2**attempt * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
+
+
+def _path_of(line: str) -> str:
+    """Of a line as `sha256sum` writes it: after a backslash, line breaks and backslashes of the name are escaped."""
+    _, name = line.split("  ", 1)
+    if not line.startswith("\\"):
+        return name
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), name)

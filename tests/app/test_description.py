@@ -3,10 +3,14 @@
 import pytest
 from pydantic import TypeAdapter
 
-from app.schemas import JobRequest
+from app.schemas import EmbedRequest, JobRequest
 from winnow.spec import DatasetSpec
 
-MODELS = {("post", "/v1/jobs"): JobRequest, ("post", "/v1/datasets"): DatasetSpec}
+MODELS = {
+    ("post", "/v1/jobs"): JobRequest,
+    ("post", "/v1/embeddings"): EmbedRequest,
+    ("post", "/v1/datasets"): DatasetSpec,
+}
 
 
 def described(api):

@@ -9,9 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from winnow_client import ApiError, Client
+
+from winnow.embeddings.cache import ShardCache
 
 WINNOW = str(Path(sys.executable).with_name("winnow"))
 
@@ -140,3 +144,27 @@ def test_a_list_of_connections_that_makes_no_sense_ends_the_start_with_a_word(tm
     assert done.returncode == 1
     assert "lake.bucket" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_cache_is_shown_and_let_go(tmp_path):
+    rows = np.zeros(3, np.dtype([("vector", "<f4", (4,))]))
+    ids = np.arange(3, dtype=np.uint8)[:, None].repeat(32, axis=1)
+    ShardCache(tmp_path / "cache").shelf("encoder@1+1", rows.dtype).put(ids, rows)
+    environment = os.environ | {"WINNOW_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
+    assert re.search(r"encoder@1\+1\W+3\W+\d+", run("cache", env=environment).stdout)
+    assert run("cache", "prune", env=environment).stdout.startswith("0 bytes")
+    assert "encoder" in run("cache", env=environment).stdout
+    assert run("cache", "clear", env=environment).returncode == 0
+    assert "encoder@1+1" not in run("cache", env=environment).stdout
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_one_line_from_a_folder_to_its_vectors(pictures, tmp_path, kind):
+    out = tmp_path / f"vectors.{kind}"
+    done = run("embed", pictures, "--encoder", "descriptor-64", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "60 vectors" in done.stdout
+    rows = np.load(out) if kind == "npy" else pq.read_table(out)
+    assert len(rows) == 60
+    assert "exists" in run("embed", pictures, "--out", out).stderr
+    assert run("embed", pictures, "--out", tmp_path / "vectors.txt").returncode == 2

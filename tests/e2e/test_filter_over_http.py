@@ -95,12 +95,14 @@ def test_an_uploaded_archive_gives_the_selection_of_its_folder(service, pictures
     assert from_archive["digests"]["selection"] == from_folder["digests"]["selection"]
 
 
-@pytest.mark.parametrize("kind", ["npy", "parquet"])
+@pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])
 def test_ready_embeddings_are_ranked_as_they_are(service, tmp_path, kind):
     vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
     path = tmp_path / f"vectors.{kind}"
     if kind == "npy":
         np.save(path, vectors)
+    elif kind == "csv":
+        np.savetxt(path, vectors, delimiter=",")
     else:
         names = [f"item-{index}" for index in range(500)]
         pq.write_table(pa.table({"id": names, "vector": [list(row) for row in vectors]}), path)

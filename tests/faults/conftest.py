@@ -122,11 +122,11 @@ class Site:
         return httpx.put(f"{self.url}/v1/uploads/{upload_id}", content=content, timeout=30)
 
     def watch_cache(self, mark: Path) -> Callable[[], tuple[dict[Path, int], dict[Path, int]]]:
-        """What lay in the cache of vectors, and since when: as `mark` appeared, and now."""
+        """What lay in the cache of vectors, file by file: as `mark` appeared, and now."""
         before: dict[Path, int] = {}
 
         def shards() -> dict[Path, int]:
-            return {path: path.stat().st_mtime_ns for path in self.data.glob("cache/**/*.npy")}
+            return {path: path.stat().st_ino for path in self.data.glob("cache/**/*.rows")}
 
         def watch() -> None:
             while not mark.exists():

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -897,6 +899,15 @@ ARTIFACTS = {
     "D1-safetensors": lambda marker: struct.pack("<Q", 1 << 60) + b"{}",
     "D1-parquet-cut": lambda marker: b"PAR1" + bytes(50),
     "D1-parquet-lying": lambda marker: b"PAR1" + bytes(50) + struct.pack("<I", 1 << 30) + b"PAR1",
+    "D1-csv-wide": lambda marker: b"1," * 999_999 + b"1\n",
+    "D1-csv-wide-text": lambda marker: b"a," * 999_999 + b"a\n",
+    "D1-csv-one-line": lambda marker: b"7" * (9 << 20),
+    "D1-csv-one-quote": lambda marker: b'id,x\n"' + b"a,1\n" * (2 << 20),
+    "D1-csv-one-cell": lambda marker: b"id,x\n" + b"a" * (9 << 20) + b",1\n",
+    "D1-csv-ids-alone": lambda marker: b"id\na\nb\n",
+    "D1-csv-two-ids": lambda marker: b"id,id,x\na,b,1\n",
+    "D1-csv-NUL": lambda marker: b"1,2\n\0\0\0\n",
+    "D1-csv-latin-1": lambda marker: b"id,x\n\xe9,1\n",
     "D1-empty": lambda marker: b"",
 }
 
@@ -909,6 +920,19 @@ def test_a_file_that_could_do_more_than_hold_numbers_is_refused(tmp_path, make, 
         with pytest.raises(UnsupportedArtifact):
             call(VectorsReader(tmp_path / "v", Limits()))
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
+
+
+def test_d1_a_csv_line_without_end_is_not_read_to_its_end(tmp_path):
+    with (tmp_path / "v").open("wb") as file:
+        file.write(b"id,x\n" + b"".join(b"%d,1\n" % row for row in range(2000)) + b'"')
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnsupportedArtifact):
+            VectorsReader(tmp_path / "v", Limits()).list(silent)
+        assert tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_d1_a_pipe_is_no_file_of_vectors(tmp_path):

@@ -1,4 +1,4 @@
-"""Ready embeddings: a `.npy` matrix or a Parquet table, checked before a byte of them is believed.
+"""Ready embeddings: a `.npy` matrix, a Parquet table or a CSV, checked before a byte of them is believed.
 
 A sample's id is the hash of its row as little-endian float32; its path is its `id`, or `row-<number>`.
 """
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from winnow.datasets import csv_table
 from winnow.datasets.base import Kind, Limits, canonical_order, in_order
 from winnow.errors import (
     DatasetEmpty,
@@ -112,7 +113,10 @@ def _opened(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
         return _npy(path, limits.max_items), None
     if start.startswith(b"PAR1"):
         return _parquet(path, limits)
-    raise UnsupportedArtifact("embeddings are read from .npy matrices and Parquet tables, and from nothing else")
+    table = csv_table.CsvTable.opened(path)
+    if table is not None:
+        return _csv(table, limits.max_items)
+    raise UnsupportedArtifact("embeddings are read from .npy matrices, Parquet tables and CSV, and from nothing else")
 
 
 def _check_shape(rows: int, width: int, max_items: int) -> None:
@@ -155,35 +159,41 @@ def _parquet(path: Path, limits: Limits) -> tuple[Any, list[str] | None]:
         with pq.ParquetFile(path, memory_map=True) as file:
             _check_schema(file.schema_arrow)
             _check_shape(file.metadata.num_rows, 1, limits.max_items)
-            _check_room(file.metadata, limits.archive_ratio * path.stat().st_size + limits.archive_slack_bytes)
-            columns = [name for name in ("vector", "id") if name in file.schema_arrow.names]
+            names = _name_column(file.schema_arrow)
+            _check_room(file.metadata, names, limits.archive_ratio * path.stat().st_size + limits.archive_slack_bytes)
         # As a dictionary, a long name that stands a million times is kept once, and found too long.
-        with pq.ParquetFile(path, memory_map=True, read_dictionary=columns[1:]) as file:
-            table = file.read(columns=columns)
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=names) as file:
+            table = file.read(columns=["vector", *names])
         table.validate(full=True)  # what a damaged file claims of itself would be believed below
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         raise UnsupportedArtifact("the Parquet file is damaged or of an unknown kind") from error
-    return _matrix(table["vector"], limits.max_items), _names(table["id"]) if "id" in columns else None
+    return _matrix(table["vector"], limits.max_items), _names(table[names[0]], names[0]) if names else None
 
 
-def _check_room(metadata: Any, room_bytes: int) -> None:
+def _check_room(metadata: Any, named_by: list[str], room_bytes: int) -> None:
     """Kilobytes can stand for gigabytes of one value, so it is the values that count, not their pages."""
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     chunks = [group.column(number) for group in groups for number in range(metadata.num_columns)]
     vectors = 8 * sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith("vector."))
-    names = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == "id")
+    names = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in named_by)
     if vectors > room_bytes or names > room_bytes:
         raise UnsupportedArtifact("the Parquet table unpacks to far more than its size; the limit is passed")
 
 
+def _name_column(schema: Any) -> list[str]:
+    """`id` where there is one, else the `path` of a table that came from here."""
+    return [name for name in ("id", "path") if name in schema.names][:1]
+
+
 def _check_schema(schema: Any) -> None:
-    for name in ("vector", "id"):
+    for name in ("vector", *_name_column(schema)):
         if schema.names.count(name) > 1:
             raise UnsupportedArtifact(f"the Parquet table holds more than one column `{name}`")
     if "vector" not in schema.names or not _is_numbers(schema.field("vector").type):
         raise UnsupportedArtifact("the Parquet table needs a column `vector` of lists of numbers")
-    if "id" in schema.names and not _is_name(schema.field("id").type):
-        raise UnsupportedArtifact("the column `id` must hold strings or whole numbers")
+    for name in _name_column(schema):
+        if not _is_name(schema.field(name).type):
+            raise UnsupportedArtifact(f"the column `{name}` must hold strings or whole numbers")
 
 
 def _is_numbers(kind: Any) -> bool:
@@ -223,24 +233,46 @@ def _block(chunk: Any, width: int, row: int) -> Any:
     return values.to_numpy(zero_copy_only=False).reshape(len(chunk), width)
 
 
-def _names(column: Any) -> list[str]:
-    _check_nulls(column, "id")
+def _names(column: Any, called: str) -> list[str]:
+    _check_nulls(column, called)
     for chunk in column.chunks:
-        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-        if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
-            raise InvalidVectors(f"the column `id` must hold names of at most {_MAX_NAME_BYTES} bytes")
+        _check_lengths(chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk, called)
     names = [str(name) for name in column.to_pylist()]
     odd = next((row for row, name in enumerate(names) if not name or _CONTROL.search(name)), None)
     if odd is not None:
-        raise InvalidVectors(f"the column `id` must name every row in one line of text; row {odd} has none")
+        raise InvalidVectors(f"the column `{called}` must name every row in one line of text; row {odd} has none")
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         if first.setdefault(name, row) != row:
-            raise InvalidVectors(f"the column `id` must name every row once; rows {first[name]} and {row} share one")
+            raise InvalidVectors(
+                f"the column `{called}` must name every row once; rows {first[name]} and {row} share one"
+            )
     return names
+
+
+def _check_lengths(words: Any, called: str) -> None:
+    if not pa.types.is_integer(words.type) and (pc.max(pc.binary_length(words)).as_py() or 0) > _MAX_NAME_BYTES:
+        raise InvalidVectors(f"the column `{called}` must hold names of at most {_MAX_NAME_BYTES} bytes")
 
 
 def _check_nulls(column: Any, name: str) -> None:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy())[0])
         raise InvalidVectors(f"the column `{name}` is null in row {row}")
+
+
+# --- CSV -------------------------------------------------------------------------------------------
+
+
+def _csv(table: csv_table.CsvTable, max_items: int) -> tuple[Any, list[str] | None]:
+    """Block after block, so that next to nothing but the numbers themselves is held."""
+    _check_shape(1, table.width, max_items)
+    values, names = bytearray(), []
+    for ids, block in table.blocks():
+        values += _float32(block).data.cast("B")
+        _check_shape(len(values) // (4 * table.width), table.width, max_items)
+        if ids is not None:
+            _check_lengths(ids, "id")
+            names.append(ids)
+    matrix = np.frombuffer(values, "<f4").reshape(-1, table.width)
+    return matrix, None if table.id_at is None else _names(pa.chunked_array(names, pa.string()), "id")

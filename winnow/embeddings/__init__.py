@@ -1,8 +1,8 @@
-"""Samples become vectors: the encoders of the table, a cache of finished shards, and the loop that fills it.
+"""Samples become vectors: the encoders of the table, a cache that knows every sample, and the loop that fills it.
 
 Map: `base` what an encoder is; `descriptor`, `given`, `winnow_64` (its network: `student`) and `backbone` the encoders;
 `device` and `forward` where and how networks run; `fetch` brings weights; `torchvision_door` lets torchvision in beside
-a CPU torch; `cache` finished shards on disk, `extract` the loop, `head` fewer numbers fitted on a dataset; `report`
+a CPU torch; `cache` finished rows on disk, `extract` the loop, `head` fewer numbers fitted on a dataset; `report`
 and `evaluate` what vectors are worth; `training` where the shipped weights come from.
 """
 

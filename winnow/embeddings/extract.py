@@ -1,11 +1,12 @@
-"""From a listing to vectors: distinct samples in canonical order, shard by shard, each shard at most once.
+"""From a listing to vectors: distinct samples in canonical order, and none twice that some job has embedded before.
 
-A shard is keyed by its inputs, so a job that is killed finds what it had finished, and no table has to remember it.
+What is not in the cache is embedded shard by shard, and kept shard by shard: a job that is killed goes on where it was,
+and of two jobs that want the same samples at the same time each embeds what the other has not begun.
 """
 
-import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -17,18 +18,19 @@ from winnow.datasets.ahead import read_ahead
 from winnow.datasets.base import Reader
 from winnow.datasets.decoders import Decoded, DecoderPool
 from winnow.embeddings.base import Encoder
-from winnow.embeddings.cache import ShardCache
+from winnow.embeddings.cache import SHARD, ShardCache, Shelf
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, SourceGone, TooManyItemErrors
 from winnow.results import Embedded, Frames, ItemFailure, Listing, Report
 from winnow.spec import OnError
 
-SHARD: Final = 1024  # samples: what a kill can cost at most
 _BATCH: Final = 64  # pictures an encoder sees at a time
 # These say something about the bytes, and will be said again; any other failure may be gone the next time.
-_LASTING: Final = (b"UNSUPPORTED_FORMAT", b"DECODE_FAILED")
+_LASTING: Final = ("UNSUPPORTED_FORMAT", "DECODE_FAILED")
+
+_PAUSE_S: Final = 0.2
+_PATIENCE_S: Final = 10.0  # with a job that embeds all that this one lacks: it may be frozen, and costs a shard if not
 
 Rows = NDArray[np.int64]
-Shard = NDArray[Any]  # of `_Extraction._row_type`: a vector, a shape, and a code where it failed, for each sample
 
 
 def extract(
@@ -49,11 +51,14 @@ def extract(
     judge(len(listing.failures))
     first = _first_of_each(listing)
     if reader.kind == "vectors":
-        shard = _given(listing, reader, first)
+        found = _given(listing, reader, first)
         report("embedding", len(first), len(first), len(listing.failures))
     else:
-        shard = _Extraction(listing, reader, encoder, cache, _needed(pool, encoder), report, judge).run(first)
-    return _collected(listing, first, shard, judge)
+        pool = _needed(pool, encoder)
+        shelf = cache.shelf(f"{encoder.name}@{encoder.version}+{decode.VERSION}", _row_type(encoder))
+        room = cache.room(len(first), encoder.dimension)
+        found = _Extraction(listing, first, reader, encoder, shelf, room, pool, report, judge).run()
+    return _collected(listing, first, found, judge)
 
 
 def without_zeros(embedded: Embedded, total: int, on_error: OnError) -> Embedded:
@@ -92,12 +97,12 @@ def _first_of_each(listing: Listing) -> Rows:
     return np.flatnonzero(new)
 
 
-def _given(listing: Listing, reader: Reader, first: Rows) -> "_Columns":
+def _given(listing: Listing, reader: Reader, first: Rows) -> "_Found":
     ids, vectors = reader.vectors()
     if not np.array_equal(ids, listing.ids):
         raise SourceGone("the file of vectors has changed since the dataset was made; make a new dataset of it")
     chosen = vectors if len(first) == len(vectors) else vectors[first]
-    return _Columns(chosen, np.zeros((len(first), 2), np.int32), [""] * len(first), [""] * len(first))
+    return _Found(chosen, np.zeros((len(first), 2), np.int32))
 
 
 def _needed(pool: DecoderPool | None, encoder: Encoder) -> DecoderPool:
@@ -106,14 +111,19 @@ def _needed(pool: DecoderPool | None, encoder: Encoder) -> DecoderPool:
     return pool
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What became of the distinct samples; a code is empty where all went well."""
+@dataclass
+class _Found:
+    """What became of the distinct samples, row by row."""
 
     vectors: NDArray[np.float32]
     shapes: NDArray[np.int32]
-    codes: list[str]
-    details: list[str]
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)  # row -> code, detail
+
+
+def _row_type(encoder: Encoder) -> np.dtype[Any]:
+    """Of a row in the cache: a vector and a shape, or what is wrong with the sample for good."""
+    dimension = (encoder.dimension,)
+    return np.dtype([("vector", "<f4", dimension), ("shape", "<i4", (2,)), ("code", "S24"), ("detail", "S64")])
 
 
 @dataclass
@@ -131,107 +141,117 @@ class _Judge:
 
 @dataclass
 class _Extraction:
-    """One pass over the distinct samples of a dataset of pictures."""
+    """One pass over the distinct samples of a dataset of pictures; a row is a place among them."""
 
     listing: Listing
+    first: Rows  # where in the listing each is
     reader: Reader
     encoder: Encoder
-    cache: ShardCache
+    shelf: Shelf
+    room: NDArray[np.float32]  # for the vectors
     pool: DecoderPool
     report: Report
     judge: Callable[[int], None]
     done: int = 0
-    failed: int = 0
 
-    def run(self, first: Rows) -> _Columns:
-        total = len(first)
-        vectors = self.cache.room(total, self.encoder.dimension)
-        said = np.zeros(total, self._row_type[["shape", "code", "detail"]])
-        for begin in range(0, total, SHARD):
-            shard = self._shard(first[begin : begin + SHARD], total)
-            vectors[begin : begin + SHARD] = shard["vector"]
-            said[begin : begin + SHARD] = shard[["shape", "code", "detail"]]
-        return _Columns(vectors, said["shape"], _texts(said["code"]), _texts(said["detail"]))
+    def __post_init__(self) -> None:
+        self.ids = self.listing.ids[self.first]
+        self.found = _Found(self.room, np.zeros((len(self.first), 2), np.int32))
 
-    @property
-    def _row_type(self) -> np.dtype[Any]:
-        dimension = (self.encoder.dimension,)
-        return np.dtype([("vector", "<f4", dimension), ("shape", "<i4", (2,)), ("code", "S24"), ("detail", "S64")])
+    def run(self) -> _Found:
+        self._count(0)
+        rest = self._remembered(np.arange(len(self.first)))
+        shards = [rest[begin : begin + SHARD] for begin in range(0, len(rest), SHARD)]
+        patient_until = time.monotonic() + _PATIENCE_S
+        while shards:
+            courteous = time.monotonic() < patient_until
+            left = [rows for rows in shards if not self._finished(rows, courteous)]
+            if len(left) < len(shards):
+                patient_until = time.monotonic() + _PATIENCE_S
+            elif left:
+                self._count(0)  # another job has them all in hand
+                time.sleep(_PAUSE_S)
+            shards = left
+        return self.found
 
-    def _shard(self, positions: Rows, total: int) -> Shard:
-        """From the cache where it is there; what failed for a passing reason is tried again."""
-        key = self._key(positions)
-        shard, again = self.cache.get(key), np.arange(len(positions))
-        if shard is None:
-            shard = np.zeros(len(positions), self._row_type)
-        else:
-            again = np.flatnonzero((shard["code"] != b"") & ~np.isin(shard["code"], _LASTING))
-        self._count(len(positions) - len(again), int(np.isin(shard["code"], _LASTING).sum()), total)
-        self._fill(shard, positions, again, total)
-        if len(again):
-            self.cache.put(key, shard)
-        return shard
+    def _finished(self, rows: Rows, courteous: bool) -> bool:
+        """Embed what nobody else has embedded by now; False where somebody is at it."""
+        with self.shelf.claimed(self.ids[rows]) as mine:
+            if courteous and not mine:
+                return False
+            rest = self._remembered(rows)
+            if len(rest):
+                self._embed(rest)
+        return True
 
-    def _key(self, positions: Rows) -> str:
-        made_by = f"{self.encoder.name}/{self.encoder.version}/{decode.VERSION}/"
-        return hashlib.sha256(made_by.encode() + self.listing.ids[positions].tobytes()).hexdigest()
+    def _remembered(self, rows: Rows) -> Rows:
+        """Take what the cache has; the rows it does not have."""
+        missing = np.ones(len(rows), bool)
+        for places, kept in self.shelf.find(self.ids[rows]):
+            missing[places] = False
+            at = rows[places]
+            self.found.vectors[at], self.found.shapes[at] = kept["vector"], kept["shape"]
+            for place in np.flatnonzero(kept["code"] != b""):
+                self.found.failed[int(at[place])] = kept["code"][place].decode(), kept["detail"][place].decode()
+            self._count(len(at))
+        return rows[missing]
 
-    def _fill(self, shard: Shard, positions: Rows, rows: Rows, total: int) -> None:
-        """Decode and embed these rows of the shard, a batch at a time."""
-        row_of = {self.listing.paths[positions[row]]: row for row in rows}
+    def _embed(self, rows: Rows) -> None:
+        """Decode and embed these rows, a batch at a time, and keep what will be the same the next time."""
+        row_of = {self.listing.paths[self.first[row]]: int(row) for row in rows}
         unread: list[tuple[str, ItemError]] = []
-        answers = self.pool.decode(self._contents(positions[rows], unread))
+        answers = self.pool.decode(self._contents(rows, unread))
         while batch := [*islice(answers, _BATCH)]:
-            failed = _place(shard, row_of, batch, self.encoder)
-            self._count(len(batch), failed, total)
-        _place(shard, row_of, unread, self.encoder)
-        self._count(len(unread), len(unread), total)
+            self._place(row_of, batch)
+        self._place(row_of, unread)
+        self._keep(rows)
 
-    def _contents(self, positions: Rows, unread: list[tuple[str, ItemError]]) -> Iterator[tuple[str, bytes]]:
+    def _contents(self, rows: Rows, unread: list[tuple[str, ItemError]]) -> Iterator[tuple[str, bytes]]:
         """The bytes of each sample, if they are still those that were listed."""
-        listing, read = self.listing, self.reader.read
+        listing, first = self.listing, self.first
         contents = read_ahead(
-            lambda position: read(listing.paths[position], listing.ids[position].tobytes()),
-            positions.tolist(),
+            lambda row: self.reader.read(listing.paths[first[row]], self.ids[row].tobytes()),
+            rows.tolist(),
             at_once=self.reader.reads_at_once,
-            size_of=lambda position: int(listing.sizes[position]),
+            size_of=lambda row: int(listing.sizes[first[row]]),
         )
-        for position, content in contents:
+        for row, content in contents:
             if isinstance(content, ItemError):
-                unread.append((listing.paths[position], content))
+                unread.append((listing.paths[first[row]], content))
             else:
-                yield listing.paths[position], content
+                yield listing.paths[first[row]], content
 
-    def _count(self, done: int, failed: int, total: int) -> None:
+    def _place(self, row_of: dict[str, int], batch: "list[Decoded] | list[tuple[str, ItemError]]") -> None:
+        """Write down what became of each sample of the batch."""
+        good = [(row_of[path], answer) for path, answer in batch if not isinstance(answer, ItemError)]
+        if good:
+            rows = [row for row, _ in good]
+            self.found.vectors[rows] = self.encoder.embed([picture.pixels for _, picture in good])
+            self.found.shapes[rows] = [(picture.width, picture.height) for _, picture in good]
+        for path, answer in batch:
+            if isinstance(answer, ItemError):
+                self.found.failed[row_of[path]] = answer.code, answer.detail.encode("ascii", "replace")[:64].decode()
+        self._count(len(batch))
+
+    def _keep(self, rows: Rows) -> None:
+        failed = self.found.failed
+        lasting = np.array([row for row in rows if int(row) not in failed or failed[int(row)][0] in _LASTING], np.int64)
+        kept = np.zeros(len(lasting), self.shelf.row_type)
+        kept["vector"], kept["shape"] = self.found.vectors[lasting], self.found.shapes[lasting]
+        for place, row in enumerate(lasting.tolist()):
+            if row in failed:
+                kept["code"][place], kept["detail"][place] = (text.encode() for text in failed[row])
+        self.shelf.put(self.ids[lasting], kept)
+
+    def _count(self, done: int) -> None:
         self.done += done
-        self.failed += failed
-        self.judge(self.failed + len(self.listing.failures))
-        self.report("embedding", self.done, total, self.failed)
+        self.judge(len(self.found.failed) + len(self.listing.failures))
+        self.report("embedding", self.done, len(self.first), len(self.found.failed))
 
 
-def _texts(column: NDArray[np.bytes_]) -> list[str]:
-    return [text.decode() for text in column.tolist()]
-
-
-def _place(
-    shard: Shard, row_of: dict[str, int], batch: "list[Decoded] | list[tuple[str, ItemError]]", encoder: Encoder
-) -> int:
-    """Write what became of each sample of the batch into its row; how many failed."""
-    good = [(row_of[path], answer) for path, answer in batch if not isinstance(answer, ItemError)]
-    if good:
-        rows = [row for row, _ in good]
-        shard["vector"][rows] = encoder.embed([picture.pixels for _, picture in good])
-        shard["shape"][rows] = [(picture.width, picture.height) for _, picture in good]
-        shard["code"][rows] = shard["detail"][rows] = b""
-    for path, answer in batch:
-        if isinstance(answer, ItemError):
-            shard["code"][row_of[path]] = answer.code.encode()
-            shard["detail"][row_of[path]] = answer.detail.encode("ascii", "replace")
-    return len(batch) - len(good)
-
-
-def _collected(listing: Listing, first: Rows, found: _Columns, judge: Callable[[int], None]) -> Embedded:
-    good = np.array([not code for code in found.codes], bool)
+def _collected(listing: Listing, first: Rows, found: _Found, judge: Callable[[int], None]) -> Embedded:
+    good = np.ones(len(first), bool)
+    good[[*found.failed]] = False
     failures, duplicates = _copies(listing, first, found)
     judge(len(failures))
     if not good.any():
@@ -269,14 +289,16 @@ def _shapes(decoded: NDArray[np.int32], frames: Frames | None) -> NDArray[np.int
     return np.where(frames.shapes > 0, frames.shapes, decoded).astype(np.int32)
 
 
-def _copies(listing: Listing, first: Rows, found: _Columns) -> tuple[list[ItemFailure], dict[str, str]]:
+def _copies(listing: Listing, first: Rows, found: _Found) -> tuple[list[ItemFailure], dict[str, str]]:
     """Every copy shares the fate of its first: quarantined with it, or its exact duplicate."""
     failures = list(listing.failures)
     duplicates: dict[str, str] = {}
     ends = np.append(first[1:], len(listing))
-    for begin, end, code, detail in zip(first, ends, found.codes, found.details, strict=True):
-        if code:
-            failures += [ItemFailure(path, code, detail) for path in listing.paths[begin:end]]
-        elif end - begin > 1:
+    several = np.flatnonzero(ends - first > 1).tolist()
+    for row in sorted({*several, *found.failed}):
+        begin, end = int(first[row]), int(ends[row])
+        if row in found.failed:
+            failures += [ItemFailure(path, *found.failed[row]) for path in listing.paths[begin:end]]
+        else:
             duplicates |= dict.fromkeys(listing.paths[begin + 1 : end], listing.paths[begin])
     return failures, duplicates

@@ -4,6 +4,7 @@ Every write of an attempt is fenced by `id AND attempt AND state = 'running'`: a
 nothing. `attempt` is the fencing number; a trigger in the database lets it rise at a claim and nowhere else.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -114,6 +115,13 @@ def counts_by_state(connection: Connection) -> dict[str, int]:
 def oldest_queued_age_s(connection: Connection) -> float:
     query = select(now() - func.min(job.c.run_after)).where(job.c.state == "queued")
     return max(0.0, connection.execute(query).scalar_one() or 0.0)
+
+
+def oldest_unfinished_start(connection: Connection) -> float:
+    """When the first of the jobs began that have not ended; infinity where none has begun."""
+    query = select(func.min(job.c.started_at)).where(job.c.finished_at.is_(None))
+    began = connection.execute(query).scalar_one()
+    return math.inf if began is None else float(began)
 
 
 def request_cancel(connection: Connection, tenant_id: str, job_id: str) -> str | None:

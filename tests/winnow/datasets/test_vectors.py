@@ -211,3 +211,87 @@ def test_no_damage_to_a_table_does_anything_but_refuse(tmp_path, data):
     (tmp_path / "damaged.parquet").write_bytes(content)
     with contextlib.suppress(UnsupportedArtifact, InvalidVectors, DatasetEmpty):
         reader_of(tmp_path / "damaged.parquet").list(silent)
+
+
+def csv_of(tmp_path, text):
+    path = tmp_path / "v.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows_in(path):
+    reader = reader_of(path)
+    listing = reader.list(silent)
+    ids, vectors = reader.vectors()
+    assert ids.tobytes() == listing.ids.tobytes()
+    return dict(zip(listing.paths, vectors.tolist(), strict=True))
+
+
+PLAIN = {"row-0000000": [1, 2, 3], "row-0000001": [4, 5, 6]}
+NAMED = {"a": [1, 2, 3], "b": [4, 5, 6]}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("1,2,3\n4,5,6\n", PLAIN),
+        ("1,2,3\r\n4,5,6", PLAIN),
+        ("\ufeffx,y,z\n1,2,3\n4,5,6\n", PLAIN),
+        ("0,1,2\n1,2,3\n4,5,6\n", PLAIN),
+        ("id,0,1,2\na,1,2,3\nb,4,5,6\n", NAMED),
+        ("x,id,y,z\n1,a,2,3\n4,b,5,6\n", NAMED),
+        ("path,x,y,z\na,1,2,3\nb,4,5,6\n", NAMED),
+        (",0,1,2\na,1,2,3\nb,4,5,6\n", NAMED),
+        ("a,1,2,3\nb,4,5,6\n", NAMED),
+        ('id,x,y,z\n"a, ""quoted""",1.0,2e0, 3\nb,4,5,6\n\n', {'a, "quoted"': [1, 2, 3], "b": [4, 5, 6]}),
+    ],
+)
+def test_a_csv_is_read_with_or_without_a_header_and_ids(tmp_path, text, rows):
+    assert rows_in(csv_of(tmp_path, text)) == rows
+
+
+def test_the_three_kinds_of_file_give_a_row_the_same_id(tmp_path):
+    values = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    np.save(tmp_path / "v.npy", values)
+    text = "\n".join(",".join(str(value) for value in row) for row in values)
+    table = parquet(tmp_path, vector=list(values))
+    listings = [reader_of(path).list(silent) for path in (tmp_path / "v.npy", table, csv_of(tmp_path, text))]
+    assert len({listing.ids.tobytes() for listing in listings}) == 1
+    assert listings[0].paths == listings[1].paths == listings[2].paths
+
+
+def test_rows_of_a_csv_that_are_not_finite_are_set_aside(tmp_path):
+    path = csv_of(tmp_path, "id,x\na,1\nb,nan\nc,-inf\nd,1e300\ne,1e999\n")
+    listing = reader_of(path).list(silent)
+    assert listing.paths == ["a"]
+    assert {(failure.path, failure.code) for failure in listing.failures} == {(name, "NOT_FINITE") for name in "bcde"}
+
+
+@pytest.mark.parametrize("header", ["", "id,x,y\n"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("z,1", "row 40000 is 1 wide, not 2"),
+        ("z,1,2,3", "row 40000 is 3 wide, not 2"),
+        ("z,1,", "row 40000 is not a number"),
+        ("z,one,2", "row 40000 is not a number"),
+        ("n5,1,2", "rows 5 and 40000 share one"),
+        (",1,2", "row 40000 has none"),
+        ('"z\nz",1,2', "row 40000 has none"),
+        ("z\0,1,2", "row 40000 has none"),
+    ],
+)
+def test_a_bad_row_of_a_csv_is_named(tmp_path, header, row, message):
+    text = header + "".join(f"n{number},{number},0\n" for number in range(40_000)) + f"{row}\nlast,1,2\n"
+    with pytest.raises(InvalidVectors, match=message):
+        reader_of(csv_of(tmp_path, text)).list(silent)
+
+
+def test_a_csv_is_held_to_the_limits(tmp_path):
+    with pytest.raises(TooManyItems):
+        reader_of(csv_of(tmp_path, "1,2\n" * 11), max_items=10).list(silent)
+    for empty in ("id,x\n", "some words\n"):
+        with pytest.raises(DatasetEmpty):
+            reader_of(csv_of(tmp_path, empty)).list(silent)
+    with pytest.raises(UnsupportedArtifact, match="neither a header"):
+        reader_of(csv_of(tmp_path, "1,x,2\n")).list(silent)

@@ -3,10 +3,12 @@
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from winnow.datasets import Limits
 from winnow.datasets.decoders import DecoderPool
@@ -243,3 +245,55 @@ def test_a_reader_that_cannot_go_on_ends_the_job_at_its_turn(embed, root):
 
     with pytest.raises(SourceGone):
         embed(reader=Ended(root, at_once=8))
+
+
+def paint(folder, *numbers):
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        pixels = np.random.default_rng(number).integers(0, 255, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def test_a_dataset_that_grew_embeds_what_is_new(embed, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHARD", 16)
+    folder = paint(tmp_path / "grows", *range(100))
+    embed(reader=FolderReader(folder, Limits()))
+    paint(folder, 100)
+    reader = CountingReader(folder)
+    assert len(embed(reader=reader).paths) == 101
+    assert reader.asked == ["100.png"]
+
+
+def test_datasets_that_share_samples_embed_them_once(embed, tmp_path):
+    first = embed(reader=FolderReader(paint(tmp_path / "a", *range(30)), Limits()))
+    reader = CountingReader(paint(tmp_path / "b", *range(20, 50)))
+    second = embed(reader=reader)
+    assert sorted(reader.asked) == [f"{number:03d}.png" for number in range(30, 50)]
+    shared = {row.tobytes(): vector.tobytes() for row, vector in zip(first.ids, first.vectors, strict=True)}
+    both = [row for row in range(30) if second.ids[row].tobytes() in shared]
+    assert len(both) == 10
+    assert all(second.vectors[row].tobytes() == shared[second.ids[row].tobytes()] for row in both)
+
+
+def test_the_answer_does_not_depend_on_what_the_cache_holds(embed, tmp_path, root, monkeypatch):
+    fresh = embed()
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "some").mkdir()
+    for name in ("p03.png", "p07.png", "broken.png"):
+        shutil.copy(root / name, tmp_path / "some")
+    embed(reader=FolderReader(tmp_path / "some", Limits()))
+    monkeypatch.setattr(module, "SHARD", 5)
+    mixed = embed()
+    assert mixed.vectors.tobytes() == fresh.vectors.tobytes()
+    assert (mixed.paths, mixed.failures, mixed.duplicates) == (fresh.paths, fresh.failures, fresh.duplicates)
+
+
+def test_a_neighbour_that_is_frozen_is_not_waited_for_for_ever(embed, monkeypatch):
+    @contextmanager
+    def claimed(_shelf, _ids):
+        yield False
+
+    monkeypatch.setattr(module.Shelf, "claimed", claimed)
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.5)
+    assert len(embed().paths) == 12
