@@ -9,6 +9,7 @@ import pytest
 from app import files
 from winnow.datasets import snapshot
 from winnow.embeddings import ENCODERS
+from winnow.embeddings.cache import ShardCache
 from winnow.results import Listing
 from winnow.store import artifacts, datasets, jobs, keys
 from winnow.store.artifacts import Artifacts
@@ -179,7 +180,11 @@ def test_the_catalogue_names_what_can_be_asked_for(api):
 
 def test_the_numbers_an_operator_needs_are_there(api, root):
     api.submit(root)
+    shelf = ShardCache(Artifacts(api.settings.data_dir).cache).shelf("encoder@1+1", np.dtype("<f4"))
+    shelf.put(np.zeros((1, 32), np.uint8), np.zeros(1, "<f4"))
     text = api.http.get("/metrics").text
+    assert 'winnow_cache_rows{encoder="encoder@1+1"} 1.0' in text
+    assert 'winnow_cache_bytes{encoder="encoder@1+1"} 68.0' in text
     assert 'winnow_jobs{state="queued"} 1.0' in text
     assert 'route="/v1/jobs"' in text
     assert api.http.get("/livez").status_code == api.http.get("/readyz").status_code == 200
