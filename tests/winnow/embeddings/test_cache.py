@@ -192,3 +192,21 @@ def test_what_is_no_shard_is_passed_over(tmp_path, name):
     shelf_of(tmp_path).put(ids, rows_of(ids))
     (files(tmp_path)[0].parent / name).write_bytes(b"?")
     assert sorted(found(shelf_of(tmp_path), ids)) == [0]
+
+
+def test_a_merger_while_somebody_looks_hides_nothing(tmp_path, monkeypatch):
+    ids = ids_of(*range(70))
+    for place in range(70):
+        shelf_of(tmp_path).put(ids[[place]], rows_of(ids[[place]]))
+    looked, shards = [], module._shards
+
+    def merged_behind_our_back(folder):
+        listed = shards(folder)
+        looked.append(folder)
+        if len(looked) == 1:
+            ShardCache(tmp_path).merge()
+        return listed
+
+    monkeypatch.setattr(module, "_shards", merged_behind_our_back)
+    assert sorted(found(shelf_of(tmp_path), ids)) == list(range(70))
+    assert len(files(tmp_path)) == 1
