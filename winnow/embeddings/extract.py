@@ -176,7 +176,7 @@ class _Extraction:
         with self.shelf.claimed(self.ids[rows]) as mine:
             if not courteous:
                 mine[:] = True
-            lacking = self._remembered(rows[mine])
+            lacking = self._remembered(rows[mine]) if mine.any() else rows[:0]
             if len(lacking):
                 self._embed(lacking)
         left: Rows = rows[~mine]
