@@ -145,8 +145,12 @@ function button(text, action) {
 
 async function result(job) {
   const at = `/v1/jobs/${job.id}`;
-  const facts = Object.entries(job.counts).map(([name, count]) =>
+  const facts = Object.entries(job.counts).filter(([, count]) => count !== null).map(([name, count]) =>
     make("div", {}, make("dt", {}, name.replace("_", " ")), make("dd", {}, number(count))));
+  const setAside = () => paged(`${at}/quarantine`, job, setAsideRow, ["file", "code", "detail"]);
+  if (job.kind !== "filter") {
+    return make("div", {}, make("dl", { class: "facts" }, ...facts), downloads(at, job), make("h2", {}, "Set aside"), await setAside());
+  }
   const insights = (await read(`${at}/insights`)).items;
   const plots = await Promise.all(insights.map(async (insight) => {
     const { title } = await read(insight.data);
@@ -157,15 +161,16 @@ async function result(job) {
     make("h2", {}, "Kept, in order of worth"), await kept(at, job),
     make("h2", {}, "Why these"), make("div", { class: "plots" }, ...plots),
     make("h2", {}, "Removed"), await paged(`${at}/removed`, job, removedRow, ["file", "reason", "nearest kept", "distance"]),
-    make("h2", {}, "Set aside"), await paged(`${at}/quarantine`, job, setAsideRow, ["file", "code", "detail"]));
+    make("h2", {}, "Set aside"), await setAside());
 }
 
 function downloads(at, job) {
-  const names = ["selection.txt", "selection.csv", "selection.jsonl", "selection.parquet", "removed.jsonl", "manifest.json"];
+  const selected = ["selection.txt", "selection.csv", "selection.jsonl", "selection.parquet", "removed.jsonl"];
+  const names = [...(job.kind === "filter" ? selected : ["embeddings.npy", "embeddings.parquet", "embeddings.ids"]), "manifest.json"];
   const links = names.map((name) => button(name, async () => {
     make("a", { href: await blobUrl(`${at}/artifacts/${name}`), download: name }).click();
   }));
-  return make("p", { class: "downloads" }, ...links, make("code", { title: "selection digest" }, job.digests.selection.slice(0, 23)));
+  return make("p", { class: "downloads" }, ...links, make("code", { title: "digest" }, (job.digests.selection || job.digests.embedding).slice(0, 23)));
 }
 
 async function kept(at, job) {

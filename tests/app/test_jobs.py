@@ -9,6 +9,7 @@ import pytest
 from app import files
 from winnow import weights
 from winnow.datasets import snapshot
+from winnow.embeddings.cache import ShardCache
 from winnow.encoders import ENCODERS
 from winnow.results import Listing
 from winnow.store import artifacts, datasets, jobs, keys
@@ -227,7 +228,11 @@ def test_an_encoder_that_cannot_be_had_so_is_pointed_at(api, root, encoder, poin
 
 def test_the_numbers_an_operator_needs_are_there(api, root):
     api.submit(root)
+    shelf = ShardCache(Artifacts(api.settings.data_dir).cache).shelf("encoder@1+1", np.dtype("<f4"))
+    shelf.put(np.zeros((1, 32), np.uint8), np.zeros(1, "<f4"))
     text = api.http.get("/metrics").text
+    assert 'winnow_cache_rows{encoder="encoder@1+1"} 1.0' in text
+    assert 'winnow_cache_bytes{encoder="encoder@1+1"} 68.0' in text
     assert 'winnow_jobs{state="queued"} 1.0' in text
     assert 'route="/v1/jobs"' in text
     assert api.http.get("/livez").status_code == api.http.get("/readyz").status_code == 200

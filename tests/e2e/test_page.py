@@ -100,3 +100,15 @@ def test_on_a_phone_nothing_sticks_out(page, pictures, scheme):
     filter_folder(page, pictures)
     expect(page.locator("figure img")).to_have_count(4, timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_embedding_job_shows_its_files_and_what_was_set_aside(page, pictures):
+    source = {"type": "folder", "path": str(pictures)}
+    body = {"dataset": {"source": source}, "encoder": {"name": "descriptor-64"}}
+    job = page.request.post("/v1/embeddings", data=body).json()
+    page.goto(f"/#/jobs/{job['id']}")
+    expect(page.get_by_role("heading", name="embed succeeded")).to_be_visible(timeout=60_000)
+    with page.expect_download() as started:
+        page.get_by_role("button", name="embeddings.ids").click()
+    assert len(started.value.path().read_text().splitlines()) == 60
+    expect(page.get_by_text("words.jpg")).to_be_visible()

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from winnow.errors import InvalidVectors, UnsupportedArtifact
 
 _LINE_BYTES: Final = 4 << 20  # of the first line
-_BLOCK_BYTES: Final = (1 << 20, 32 << 20)  # at least and at most; no row is longer
+_BLOCK_BYTES: Final = (1 << 20, 16 << 20)  # at least and at most; no row is longer, and some blocks are read ahead
 _BLOCK_LINES: Final = 256
+_MAX_COLUMNS: Final = 16_384  # a column costs some ten kilobytes, however few rows there are
 _SNIFFED: Final = 4096  # bytes
 _NO_TEXT: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WRONG_CELL: Final = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to (\w+)")
@@ -54,6 +55,8 @@ class CsvTable:
             raise UnsupportedArtifact("the first line of the CSV is no line of cells") from error
         if len(start) == _LINE_BYTES and b"\n" not in start and b"\r" not in start:
             raise UnsupportedArtifact(f"the first line of the CSV is longer than {_LINE_BYTES} bytes")
+        if len(first) > _MAX_COLUMNS:
+            raise UnsupportedArtifact(f"a CSV may have {_MAX_COLUMNS} columns; send wider vectors as .npy or Parquet")
         has_header, id_at = _layout(first)
         line_bytes = len(",".join(first).encode())
         return cls(path, len(first) - (id_at is not None), id_at, has_header, line_bytes)

@@ -6,7 +6,7 @@ A sample's id is the hash of its row as little-endian float32; its path is its `
 import hashlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from winnow.errors import (
 )
 from winnow.results import Ids, ItemFailure, Listing, Report, Vectors, silent
 
-_ROWS: Final = 16_384  # rows checked and hashed at a time
+_BLOCK_BYTES: Final = 16 << 20  # of float32, checked and hashed at a time
 _MAX_WIDTH: Final = 65_536
 _MAX_NAME_BYTES: Final = 4096  # as a path
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -72,8 +72,8 @@ class VectorsReader:
         ids, rows, _ = _hashed(matrix, silent)
         order = canonical_order(ids, [_name(names, row) for row in rows])
         vectors = np.empty((len(rows), matrix.shape[1]), np.float32)
-        for begin in range(0, len(rows), _ROWS):
-            vectors[begin : begin + _ROWS] = _float32(matrix[rows[order[begin : begin + _ROWS]]])
+        for block in _blocks(len(rows), matrix.shape[1]):
+            vectors[block] = _float32(matrix[rows[order[block]]])
         return np.ascontiguousarray(ids[order]), vectors
 
 
@@ -81,14 +81,19 @@ def _hashed(matrix: Any, report: Report) -> tuple[Ids, NDArray[np.int64], NDArra
     """Ids of the finite rows, the numbers of those rows, and the numbers of the others."""
     digests = bytearray()
     finite = np.ones(len(matrix), bool)
-    for begin in range(0, len(matrix), _ROWS):
-        block = _float32(matrix[begin : begin + _ROWS])
-        finite[begin : begin + len(block)] = np.isfinite(block).all(axis=1)
-        for values in block[finite[begin : begin + len(block)]]:
+    for rows in _blocks(*matrix.shape):
+        block = _float32(matrix[rows])
+        finite[rows] = np.isfinite(block).all(axis=1)
+        for values in block[finite[rows]]:
             digests += hashlib.sha256(values.data).digest()
-        report("reading", begin + len(block), len(matrix), int((~finite[: begin + len(block)]).sum()))
+        report("reading", rows.start + len(block), len(matrix), int((~finite[: rows.stop]).sum()))
     ids = np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32)
     return ids, np.flatnonzero(finite), np.flatnonzero(~finite)
+
+
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_BYTES // (4 * max(1, width)))
+    return (slice(begin, begin + size) for begin in range(0, rows, size))
 
 
 def _name(names: "list[str] | None", row: int) -> str:

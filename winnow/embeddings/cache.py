@@ -131,6 +131,8 @@ class Shelf:
                 except FileNotFoundError:
                     complete = False
                     continue
+                except OSError:
+                    continue  # a bad block of the disk
                 sought[places[found]] = False
                 yield places[found], rows
             if complete:
@@ -142,24 +144,18 @@ class Shelf:
             _write(self._folder, ids, np.ascontiguousarray(rows, self.row_type).tobytes())
 
     @contextmanager
-    def claimed(self, ids: Ids) -> Iterator[bool]:
-        """Whether these ids, and all between them, are the caller's to embed while the block lasts; never waits.
+    def claimed(self, ids: Ids) -> Iterator[NDArray[np.bool_]]:
+        """Which of these ids are the caller's to embed while the block lasts, as nobody else is at them; never waits.
 
-        A lock on a range of bytes, as many as there are ids: the kernel knows what overlaps, and frees it when its
-        holder dies. It is a courtesy: who embeds without it does twice what somebody else does.
+        Each is a lock on one byte of a file, which the kernel frees when its holder dies. It is a courtesy: who embeds
+        without it does twice what somebody else does. One block at a time.
         """
-        first, last = (int(key >> np.uint64(8)) for key in _keys(ids[[0, -1]]))
-        span = (last - first + 1, first)
-        locked = True
+        file = self._claim_file()
         try:
-            fcntl.lockf(self._claim_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, *span)
-        except OSError as error:
-            locked, mine = False, error.errno not in _TAKEN
-        try:
-            yield locked or mine
+            yield np.array([_is_free(file, int(key >> np.uint64(2))) for key in _keys(ids)], bool)
         finally:
-            if locked:
-                fcntl.lockf(self._claim_file(), fcntl.LOCK_UN, *span)
+            with suppress(OSError):
+                fcntl.lockf(file, fcntl.LOCK_UN)
 
     def _claim_file(self) -> int:
         """Open until the process ends: to close it would free every claim."""
@@ -211,6 +207,15 @@ class _Shard:
         here = np.frombuffer(head, np.uint8).reshape(-1, _ID_BYTES)
         at = np.minimum(np.searchsorted(_keys(here), _keys(ids)), self.rows - 1)
         return at, np.flatnonzero((here[at] == ids).all(axis=1))
+
+
+def _is_free(file: int, byte: int) -> bool:
+    """Locked by nobody else, and by us from now on."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except OSError as error:
+        return error.errno not in _TAKEN
+    return True
 
 
 def _is_whole(content: bytes, rows: int, row_bytes: int) -> bool:

@@ -161,28 +161,29 @@ class _Extraction:
     def run(self) -> _Found:
         self._count(0)
         rest = self._remembered(np.arange(len(self.first)))
-        shards = [rest[begin : begin + SHARD] for begin in range(0, len(rest), SHARD)]
         patient_until = time.monotonic() + _PATIENCE_S
-        while shards:
+        while len(rest):
             courteous = time.monotonic() < patient_until
-            left = [rows for rows in shards if not self._finished(rows, courteous)]
-            if len(left) < len(shards):
+            shards = [rest[begin : begin + SHARD] for begin in range(0, len(rest), SHARD)]
+            left = np.concatenate([self._left_of(shard, courteous) for shard in shards])
+            if len(left) < len(rest):
                 patient_until = time.monotonic() + _PATIENCE_S
-            elif left:
-                self._count(0)  # another job has them all in hand
+            else:
+                self._count(0)  # other jobs have all of them in hand
                 time.sleep(_PAUSE_S)
-            shards = left
+            rest = left
         return self.found
 
-    def _finished(self, rows: Rows, courteous: bool) -> bool:
-        """Embed what nobody else has embedded by now; False where somebody is at it."""
+    def _left_of(self, rows: Rows, courteous: bool) -> Rows:
+        """Embed what nobody has embedded by now; the rows that somebody else is at."""
         with self.shelf.claimed(self.ids[rows]) as mine:
-            if courteous and not mine:
-                return False
-            rest = self._remembered(rows)
-            if len(rest):
-                self._embed(rest)
-        return True
+            if not courteous:
+                mine[:] = True
+            lacking = self._remembered(rows[mine]) if mine.any() else rows[:0]
+            if len(lacking):
+                self._embed(lacking)
+        left: Rows = rows[~mine]
+        return left
 
     def _remembered(self, rows: Rows) -> Rows:
         """Take what the cache has; the rows it does not have."""

@@ -1,6 +1,8 @@
 """Rows by sample: what went in comes out, or nothing does; bounded, merged, and never waited for."""
 
+import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -100,48 +102,45 @@ def test_a_damaged_file_is_a_miss(tmp_path, data):
 
 
 CLAIM = """
-import sys, time
+import sys
 from pathlib import Path
 import numpy as np
 from winnow.embeddings.cache import ShardCache
-ids = np.repeat(np.uint8([[int(sys.argv[2])], [int(sys.argv[3])]]), 32, axis=1)
+ids = np.repeat(np.uint8([[int(number)] for number in sys.argv[2:]]), 32, axis=1)
 with ShardCache(Path(sys.argv[1])).shelf("encoder@1+1", np.dtype("<f4")).claimed(ids) as mine:
-    print(mine, flush=True)
-    sys.stdin.readline() if mine else None
+    print(mine.tolist(), flush=True)
+    sys.stdin.readline()
 """
 
 
-def claim(folder, first, last):
-    command = [sys.executable, "-c", CLAIM, str(folder), str(first), str(last)]
+def claim(folder, *numbers):
+    command = [sys.executable, "-c", CLAIM, str(folder), *map(str, numbers)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return process, process.stdout.readline().strip() == "True"
+    return process, json.loads(process.stdout.readline().lower())
 
 
-def test_a_claim_excludes_what_overlaps_and_ends_with_its_process(tmp_path):
-    holder, mine = claim(tmp_path, 50, 100)
-    beside, also_mine = claim(tmp_path, 101, 200)
+def test_a_claim_is_for_its_own_samples_and_ends_with_its_process(tmp_path):
+    holder, mine = claim(tmp_path, 5, 50, 100)
+    beside, others = claim(tmp_path, 4, 6, 50, 99, 100, 101)
     try:
-        assert (mine, also_mine) == (True, True)
-        for first, last in ((0, 50), (60, 70), (100, 255)):
-            within, refused = claim(tmp_path, first, last)
-            within.communicate("\n")
-            assert refused is False
+        assert mine == [True] * 3
+        assert others == [True, True, False, True, False, True]
     finally:
         holder.kill()
         for process in (holder, beside):
             process.communicate("\n")
-    after, mine = claim(tmp_path, 0, 100)
+    after, mine = claim(tmp_path, 4, 5, 50, 100)
     after.communicate("\n")
-    assert mine
+    assert mine == [True] * 4
 
 
 def test_where_a_disk_knows_no_locks_everything_is_ones_own(tmp_path, monkeypatch):
     def no_locks(*_):
-        raise OSError(37, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", no_locks)
     with shelf_of(tmp_path).claimed(ids_of(1, 2)) as mine:
-        assert mine
+        assert mine.all()
 
 
 def test_what_was_of_no_use_for_the_longest_goes_first(tmp_path):
@@ -208,3 +207,21 @@ def test_room_for_a_large_dataset_is_a_file_without_a_name_and_a_full_disk_is_sa
     assert [*(tmp_path / "cache").iterdir()] == []
     with pytest.raises(WorkerStorageFull):
         keeper.room(1 << 40, 2048)
+
+
+def test_a_merger_while_somebody_looks_hides_nothing(tmp_path, monkeypatch):
+    ids = ids_of(*range(70))
+    for place in range(70):
+        shelf_of(tmp_path).put(ids[[place]], rows_of(ids[[place]]))
+    looked, shards = [], module._shards
+
+    def merged_behind_our_back(folder):
+        listed = shards(folder)
+        looked.append(folder)
+        if len(looked) == 1:
+            ShardCache(tmp_path).merge()
+        return listed
+
+    monkeypatch.setattr(module, "_shards", merged_behind_our_back)
+    assert sorted(found(shelf_of(tmp_path), ids)) == list(range(70))
+    assert len(files(tmp_path)) == 1

@@ -291,8 +291,8 @@ def test_the_answer_does_not_depend_on_what_the_cache_holds(embed, tmp_path, roo
 
 def test_a_neighbour_that_is_frozen_is_not_waited_for_for_ever(embed, monkeypatch):
     @contextmanager
-    def claimed(_shelf, _ids):
-        yield False
+    def claimed(_shelf, ids):
+        yield np.zeros(len(ids), bool)
 
     monkeypatch.setattr(module.Shelf, "claimed", claimed)
     monkeypatch.setattr(module, "_PATIENCE_S", 0.5)
