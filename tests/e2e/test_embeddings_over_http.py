@@ -11,6 +11,7 @@ from winnow_client import Client
 
 DESCRIPTOR = {"encoder": {"name": "descriptor-64"}}
 CORESET = {"method": "coreset", "target": {"count": 10}}
+BARE = {"insights": []}
 
 
 def folder_of(path):
@@ -94,11 +95,11 @@ def test_a_filter_job_keeps_its_vectors_unless_it_is_told_not_to(service, pictur
 def test_what_was_downloaded_can_be_sent_back_and_selects_the_same(service, pictures):
     for method in ("coreset", "adjacency"):
         selection = CORESET | {"method": method}
-        seen = service.filter(folder_of(pictures)["dataset"]["source"], selection, **DESCRIPTOR)
-        given = service.filter(sent(service, download(service, seen, "parquet").content), selection)
+        seen = service.filter(folder_of(pictures)["dataset"]["source"], selection, **DESCRIPTOR, **BARE)
+        given = service.filter(sent(service, download(service, seen, "parquet").content), selection, **BARE)
         assert given["state"] == "succeeded", given
         assert service.paths(given) == service.paths(seen)
-        matrix = service.filter(sent(service, download(service, seen).content), selection)
+        matrix = service.filter(sent(service, download(service, seen).content), selection, **BARE)
         names = table_of(service, seen)["path"].to_pylist()
         assert [names[int(row.removeprefix("row-"))] for row in service.paths(matrix)] == service.paths(seen)
 
