@@ -12,7 +12,7 @@ def test_it_is_queued_as_a_job_of_its_kind(api, root):
     answer = submit(api, root, encoder={"name": "descriptor-64"})
     job = answer.json()
     assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/jobs/{job['id']}")
-    assert (job["kind"], job["request"]["encoder"]) == ("embed", {"name": "descriptor-64"})
+    assert (job["kind"], job["request"]["encoder"]["name"]) == ("embed", "descriptor-64")
     assert "selection" not in job["request"]
     assert api.http.post(f"/v1/jobs/{job['id']}:cancel").json()["state"] == "cancelled"
 

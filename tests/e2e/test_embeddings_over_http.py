@@ -133,7 +133,7 @@ def test_the_client_hands_out_an_array_and_its_paths(service, pictures, tmp_path
 def test_an_embedding_is_a_job_like_any_other(service, pictures):
     body, key = folder_of(pictures) | DESCRIPTOR, {"Idempotency-Key": "e"}
     plan = service.http.post("/v1/embeddings?validate_only=true", json=body).json()
-    assert plan["request"]["encoder"] == DESCRIPTOR["encoder"]
+    assert plan["request"]["encoder"]["name"] == "descriptor-64"
     first = service.http.post("/v1/embeddings", json=body, headers=key).json()
     assert service.http.post("/v1/embeddings", json=body, headers=key).headers["Idempotency-Replayed"] == "true"
     service.wait(first["id"])

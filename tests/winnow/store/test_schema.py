@@ -25,8 +25,8 @@ def test_migrating_twice_and_back_leaves_nothing(database_url, database):
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
 
 
-def test_a_database_of_the_first_release_learns_to_embed_and_keeps_its_guards(database_url):
-    migrate.upgrade(database_url, "0001")
+def test_a_database_of_an_older_release_learns_to_embed_and_keeps_its_guards(database_url):
+    migrate.upgrade(database_url, "0002")
     database = Database(database_url)
     facts = {"spec": {}, "run_limit_s": 60}
     with database.begin() as connection:
@@ -40,7 +40,7 @@ def test_a_database_of_the_first_release_learns_to_embed_and_keeps_its_guards(da
     for forbidden in ({"kind": "dance"}, {"attempt": 7}):
         with pytest.raises(IntegrityError), database.begin() as connection:
             connection.execute(update(job).where(job.c.id == old.id).values(forbidden))
-    migrate.downgrade(database_url, "0001")
+    migrate.downgrade(database_url, "0002")
     with database.begin() as connection:
         assert [row.kind for row in connection.execute(select(job))] == ["filter"]
     database.dispose()
