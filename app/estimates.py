@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from winnow.datasets.ahead import AHEAD_BYTES
-from winnow.encoders import ENCODERS
+from winnow.encoders import ENCODERS, OUT
 from winnow.spec import EncoderSpec, SelectionSpec
 
 # Seconds an item, measured on two small cores.
@@ -18,6 +18,7 @@ _BASE_BYTES: Final = 200 << 20  # the interpreter and its libraries
 _BYTES_EACH: Final = {"reading": 400, "embedding": 700, "selecting": 800, "inspecting": 1500, "writing": 2000}
 
 
+_SELECTING_A_NUMBER: Final = 11  # bytes: the vectors, and what the kernels make of them
 _STAGES_OF_AN_EMBEDDING: Final = ("reading", "embedding", "writing")
 
 
@@ -32,11 +33,15 @@ def stages_of(
     """Seconds and peak memory of each stage for a dataset of known size; without a selection those of an embedding."""
     n = int(counts["items"])
     network = ENCODERS[(encoder or EncoderSpec()).name]
-    held = _BYTES_EACH | {"embedding": _BYTES_EACH["embedding"] + 4 * max(0, network.width - network.dimension)}
+    numbers = (encoder or EncoderSpec()).wanted(network.width)[1] if network.width else OUT
+    held = _BYTES_EACH | {
+        "embedding": _BYTES_EACH["embedding"] + 4 * max(0, network.width - OUT),
+        "selecting": _BYTES_EACH["selecting"] + _SELECTING_A_NUMBER * max(0, numbers - OUT),
+    }
     seconds = {name: each * n for name, each in _SECONDS_EACH.items()}
     seconds["embedding"] += n * network.gmacs * _SECONDS_A_GMAC + _WAITING_EACH.get(source_type, 0.0) * n
     if selection is not None:
-        seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR
+        seconds["selecting"] = _pairs(selection, n) * _SECONDS_A_PAIR * max(1.0, numbers / OUT)
     if source_type == "vectors":
         seconds["embedding"] = 0.0
     if source_type == "videos" and copies and selection is not None:

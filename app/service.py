@@ -34,6 +34,7 @@ _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is 
 _MAX_NAME_BYTES: Final = 150  # leaves room for the name the worker copies under before it renames
 
 Act = Callable[[Connection], tuple[int, dict[str, Any]]]
+Request = JobRequest | EmbedRequest
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobR
     def act(connection: Connection) -> tuple[int, dict[str, Any]]:
         dataset = _dataset_of(parts, connection, caller, request)
         _check_kind(request, dataset.source["type"])
-        _check_insights(request, has_labels=dataset.labels is not None)
-        spec = request.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
+        fitting = _with_insights_that_fit(request, has_labels=dataset.labels is not None)
+        spec = fitting.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
         return 202, job_json(_queue(parts, connection, caller, kind=request.kind, dataset_id=dataset.id, spec=spec))
 
     fingerprint = ["job" if request.kind == "filter" else request.kind, request.model_dump(mode="json")]
@@ -124,7 +125,7 @@ def plan_job(parts: Parts, caller: keys.Caller, request: JobRequest | EmbedReque
             row = _dataset_row(connection, caller, request.dataset_id)
             counts, source_type, has_labels = row.counts, row.source["type"], row.labels is not None
     _check_kind(request, source_type)
-    _check_insights(request, has_labels=has_labels)
+    request = _with_insights_that_fit(request, has_labels=has_labels)
     spec = request.spec_for(request.dataset_id or _NO_DATASET, source_type).model_dump(mode="json")
     if request.dataset_id is None:
         spec["dataset_id"] = None
@@ -322,14 +323,17 @@ def _check_kind(request: JobRequest | EmbedRequest, source_type: str) -> None:
         raise InvalidRequest("a dataset of vectors has no files to copy; download the list", fields=fields)
 
 
-def _check_insights(request: JobRequest | EmbedRequest, *, has_labels: bool) -> None:
+def _with_insights_that_fit(request: Request, *, has_labels: bool) -> Request:
     """All insights are the default, and of these a dataset without labels gets those that need none."""
-    asked = [name for name in request.insights if name in OF_LABELS] if isinstance(request, JobRequest) else []
-    if asked and not has_labels and "insights" in request.model_fields_set:
+    if has_labels or not isinstance(request, JobRequest):
+        return request
+    asked = [name for name in request.insights if name in OF_LABELS]
+    if asked and "insights" in request.model_fields_set:
         fields = (("/insights", f"{asked[0]} needs labels"),)
         raise InvalidRequest(
             "the dataset has no labels; give it a table of them, or leave this insight out", fields=fields
         )
+    return request.model_copy(update={"insights": tuple(name for name in request.insights if name not in OF_LABELS)})
 
 
 def _check_output(parts: Parts, text: str) -> None:

@@ -51,7 +51,7 @@ def run(
         )
     with _timed(timings, "inspecting"):
         compared = replace(embedded, vectors=compared_by(spec.selection.metric, embedded.vectors))
-        known = labels_of(embedded.paths, labels) if labels else None
+        known = labels_of(embedded.paths, labels, embedded.duplicates) if labels else None
         insights = inspect(spec.insights, compared, selection, labels=known, report=report)
     return Outcome(
         listing=listing,

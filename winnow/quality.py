@@ -128,7 +128,8 @@ def _neighbours(rows: Vectors) -> NDArray[np.int64]:
 
 
 def _knn(rows: Vectors, classes: Labels, tests: NDArray[np.bool_]) -> Figure:
-    near = NearestNeighbors(n_neighbors=_NEIGHBOURS, metric="cosine").fit(rows[~tests]).kneighbors(rows[tests])[1]
+    fewer = min(_NEIGHBOURS, int((~tests).sum()))
+    near = NearestNeighbors(n_neighbors=fewer, metric="cosine").fit(rows[~tests]).kneighbors(rows[tests])[1]
     votes = np.zeros((len(near), classes.max() + 1), np.int64)
     for column in classes[~tests][near].T:
         votes[np.arange(len(near)), column] += 1
@@ -139,6 +140,8 @@ def probe(rows: Vectors, classes: Labels, known: NDArray[np.bool_], seed: int) -
     """Fitted on the known rows, with the strength that does best on a fifth of them."""
     at = np.random.default_rng(seed).permutation(np.flatnonzero(known))
     held, rest = at[: len(at) // 5], at[len(at) // 5 :]
+    if not len(held) or len(set(classes[rest])) < 2:  # too little to choose by
+        return _fitted(rows, classes, at, _STRENGTHS[1])
     best = max(_STRENGTHS, key=lambda strength: _fitted(rows, classes, rest, strength).score(rows[held], classes[held]))
     return _fitted(rows, classes, at, best)
 

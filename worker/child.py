@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,7 +36,7 @@ from winnow.errors import ConnectionBroken, JobCancelled, JobError, MemoryLimit,
 from winnow.lifeline import die_with_parent, exit_if_orphaned
 from winnow.results import Embedding, Listing
 from winnow.settings import Settings
-from winnow.spec import EmbedSpec, EncoderSpec, JobSpec, Source, Table
+from winnow.spec import EmbedSpec, EncoderSpec, JobSpec, ObjectStoreSource, Source, Table
 from winnow.store.artifacts import Artifacts
 from worker import outputs
 from worker.failpoints import failpoint
@@ -97,13 +98,14 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         upload=artifacts.upload(upload_id) if upload_id else None,
         limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
         processes=settings.decoders or kernels.effective_threads(settings.threads),
-        remote=_remote(task, settings),
+        remote=_remote(task, settings, source),
     )
 
 
-def _remote(task: Task, settings: Settings) -> Remote:
+def _remote(task: Task, settings: Settings, source: Source) -> Remote:
+    """A list of connections that is broken is the trouble of those who name one."""
     try:
-        connections = load_connections(settings.connections)
+        connections = load_connections(settings.connections) if isinstance(source, ObjectStoreSource) else {}
     except ConnectionBroken as error:
         logger.warning("%s", error.detail)  # for whoever runs the worker; the caller is told less
         raise ConnectionBroken("the list of connections cannot be read; ask the administrator") from error
@@ -209,7 +211,7 @@ def _done(embedding: Embedding, folder: Path, files: list[dict[str, Any]]) -> di
 
 def _device(wish: str) -> str:
     """Where a selection may run. Torch, which takes a second to load, is asked only where there is a driver."""
-    if wish == "cpu" or (wish == "auto" and not _DRIVER.exists()):
+    if wish == "cpu" or (wish == "auto" and not (_DRIVER.exists() and find_spec("torch"))):
         return "cpu"
     from winnow.embeddings.device import chosen_device  # noqa: PLC0415 - torch
 

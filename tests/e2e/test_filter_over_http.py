@@ -195,6 +195,8 @@ def test_labels_explain_a_selection_and_never_change_it(service, tmp_path):
     assert {"balance", "encoder", "backtest"} <= names
     assert service.http.get(f"/v1/jobs/{labelled['id']}/plots/backtest.png").content.startswith(b"\x89PNG")
     assert "balance" not in {i["name"] for i in service.http.get(f"/v1/jobs/{plain['id']}/insights").json()["items"]}
+    again = service.http.post("/v1/jobs", json=plain["request"])
+    assert again.status_code == 202, again.json()
     refused = submitted(insights=["balance"])
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/insights")
     outside = submitted({"path": "/etc/hostname"})

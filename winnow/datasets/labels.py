@@ -22,7 +22,7 @@ _MAX_BYTES: Final = 1 << 30
 _MAX_LETTERS: Final = 200  # of a label
 _SPLITS: Final = frozenset({"", "train", "test"})
 _SCHEMA: Final = pa.schema([("path", pa.string()), ("label", pa.string()), ("split", pa.string())])
-_AMONG: Final = 5  # without a split every fifth sample, in canonical order, is a test
+_AMONG: Final = 5  # without a split every fifth labelled sample, in canonical order, is a test
 
 
 def read_labels(path: Path, max_rows: int) -> pa.Table:
@@ -59,15 +59,19 @@ def load(path: Path) -> dict[str, tuple[str, str]]:
     return {name: said for name, *said in zip(*columns.values(), strict=True)}  # type: ignore[misc]
 
 
-def labels_of(paths: list[str], said: Mapping[str, tuple[str, str]]) -> Labels | None:
-    """What is said of these samples; None where nothing is."""
-    values = [said.get(path, ("", ""))[0] for path in paths]
+def labels_of(
+    paths: list[str], said: Mapping[str, tuple[str, str]], duplicates: Mapping[str, str] | None = None
+) -> Labels | None:
+    """What is said of these samples, or of the first labelled of their exact duplicates; None where nothing is."""
+    of_copies = {first: said[path] for path, first in sorted((duplicates or {}).items(), reverse=True) if path in said}
+    known = [said.get(path) or of_copies.get(path) or ("", "") for path in paths]
+    values = [value for value, _ in known]
     if not any(values):
         return None
-    splits = [said.get(path, ("", ""))[1] for path in paths]
-    tests = np.array([split == "test" for split in splits], bool)
-    if not any(splits):
-        tests = np.arange(len(paths)) % _AMONG == 0
+    tests = np.array([split == "test" for _, split in known], bool)
+    if not any(split for _, split in known):
+        labelled = np.array([bool(value) for value in values])
+        tests = labelled & (np.cumsum(labelled) % _AMONG == 1)
     return Labels(values, tests)
 
 
@@ -81,18 +85,20 @@ def _parquet(path: Path) -> pa.Table:
         unpacked = sum(file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups))
         if unpacked > _MAX_BYTES:
             raise InvalidLabels(f"the table of labels unpacks to more than {_MAX_BYTES} bytes")
-        names = [name for name in _SCHEMA.names if name in file.schema_arrow.names]
-        return file.read(columns=names)
+        return file.read(columns=[name for name in _SCHEMA.names if name in file.schema_arrow.names])
 
 
 def _csv(path: Path) -> pa.Table:
     kinds = {name: pa.string() for name in _SCHEMA.names}
     convert = csv.ConvertOptions(column_types=kinds, strings_can_be_null=False)
     table = csv.read_csv(path, convert_options=convert, parse_options=csv.ParseOptions(newlines_in_values=True))
-    return table.select([name for name in _SCHEMA.names if name in table.column_names])
+    return table.select([at for at, name in enumerate(table.column_names) if name in _SCHEMA.names])
 
 
 def _checked(table: pa.Table) -> pa.Table:
+    twice = [name for name in _SCHEMA.names if table.column_names.count(name) > 1]
+    if twice:
+        raise InvalidLabels(f"the table of labels has more than one column {twice[0]}")
     missing = [name for name in ("path", "label") if name not in table.column_names]
     if missing:
         raise InvalidLabels(f"the table of labels needs a column {missing[0]}")

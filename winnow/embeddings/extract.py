@@ -200,15 +200,13 @@ class _Extraction:
     def _embed(self, rows: Rows) -> None:
         """Decode and embed these rows, a batch at a time, and keep what will be the same the next time."""
         row_of = {self.listing.paths[self.first[row]]: int(row) for row in rows}
-        unread: list[tuple[str, ItemError]] = []
-        answers = self.pool.decode(self._contents(rows, unread))
+        answers = self.pool.decode(self._contents(rows))
         while batch := [*islice(answers, _BATCH)]:
             self._place(row_of, batch)
-        self._place(row_of, unread)
         self._keep(rows)
 
-    def _contents(self, rows: Rows, unread: list[tuple[str, ItemError]]) -> Iterator[tuple[str, bytes]]:
-        """The bytes of each sample, if they are still those that were listed."""
+    def _contents(self, rows: Rows) -> Iterator[tuple[str, bytes]]:
+        """The bytes of each sample, if they are still those that were listed; a word at once where they are not."""
         listing, first = self.listing, self.first
         contents = read_ahead(
             lambda row: self.reader.read(listing.paths[first[row]], self.ids[row].tobytes()),
@@ -218,21 +216,28 @@ class _Extraction:
         )
         for row, content in contents:
             if isinstance(content, ItemError):
-                unread.append((listing.paths[first[row]], content))
+                self._fail(row, content)
+                self._count(1)
             else:
                 yield listing.paths[first[row]], content
 
-    def _place(self, row_of: dict[str, int], batch: "list[Decoded] | list[tuple[str, ItemError]]") -> None:
+    def _place(self, row_of: dict[str, int], batch: list[Decoded]) -> None:
         """Write down what became of each sample of the batch."""
         good = [(row_of[path], answer) for path, answer in batch if not isinstance(answer, ItemError)]
         if good:
             rows = [row for row, _ in good]
-            self.found.vectors[rows] = self.encoder.embed([picture.pixels for _, picture in good])
+            vectors = self.encoder.embed([picture.pixels for _, picture in good])
+            self.found.vectors[rows] = vectors
             self.found.shapes[rows] = [(picture.width, picture.height) for _, picture in good]
+            for place in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):  # few bits overflow
+                self._fail(rows[place], ItemError("NOT_FINITE", "the encoder gave no finite vector"))
         for path, answer in batch:
             if isinstance(answer, ItemError):
-                self.found.failed[row_of[path]] = answer.code, answer.detail.encode("ascii", "replace")[:64].decode()
+                self._fail(row_of[path], answer)
         self._count(len(batch))
+
+    def _fail(self, row: int, error: ItemError) -> None:
+        self.found.failed[row] = error.code, error.detail.encode("ascii", "replace")[:64].decode()
 
     def _keep(self, rows: Rows) -> None:
         failed = self.found.failed

@@ -1,6 +1,5 @@
 """Holds an encoder against a labelled folder: what its vectors are worth there."""
 
-import csv
 import io
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from winnow.datasets.base import Limits
 from winnow.datasets.decode import decode
 from winnow.datasets.decoders import DecoderPool
 from winnow.datasets.folder import FolderReader
+from winnow.datasets.labels import labels_of, read_labels
 from winnow.embeddings import Encoder, Runtime, get_encoder
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import extract
@@ -26,6 +26,7 @@ from winnow.spec import EncoderSpec, OnError
 
 _TWINS: Final = 500  # pictures of which a near-duplicate is made
 _MAX_PIXELS: Final = 64_000_000
+_MAX_ROWS: Final = 10_000_000
 _ANYWHERE: Final = Runtime()
 
 
@@ -36,7 +37,7 @@ def report_on(
 
     Without a split every fifth picture, in the order of their content, is a test.
     """
-    said = _said(labels)
+    said = {path: (label, split) for path, label, split in zip(*_columns(labels), strict=True)}
     encoder, reader = get_encoder(name, runtime), FolderReader(folder.resolve(), Limits())
     listing = reader.list(report)
     with (
@@ -44,34 +45,25 @@ def report_on(
         DecoderPool(processes, _MAX_PIXELS, encoder.size, crop=encoder.crop) as pool,
     ):
         embedded = extract(listing, reader, encoder, ShardCache(Path(cache)), pool, report, on_error=OnError())
-    known = np.array([row for row, path in enumerate(embedded.paths) if path in said], np.int64)
-    if not len(known):
+    known = labels_of(embedded.paths, said, embedded.duplicates)
+    if known is None:
         raise InvalidRequest("the table of labels names no picture of the folder")
-    paths = [embedded.paths[row] for row in known]
+    rows = np.flatnonzero([bool(value) for value in known.values])
+    paths = [embedded.paths[row] for row in rows]
     twins = [*_twins(reader, paths, encoder)]
     vectors, head = headed(EncoderSpec(name=name), embedded.vectors)
     seen = encoder.embed([pixels for _, pixels in twins])
     return quality.measure(
-        vectors[known],
-        [said[path][0] for path in paths],
-        _tests([said[path][1] for path in paths]),
+        vectors[rows],
+        [known.values[row] for row in rows],
+        known.tests[rows],
         ([place for place, _ in twins], seen if head is None else apply(head, seen)),
     )
 
 
-def _said(labels: Path) -> dict[str, tuple[str, str]]:
-    """Label and split of each path."""
-    with labels.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not {"path", "label"} <= set(rows.fieldnames or ()):
-            raise InvalidRequest("the table of labels needs the columns path and label")
-        return {row["path"]: (row["label"], row.get("split") or "") for row in rows}
-
-
-def _tests(splits: list[str]) -> NDArray[np.bool_]:
-    if not any(splits):
-        return np.asarray(np.arange(len(splits)) % 5 == 0)
-    return np.array([split == "test" for split in splits])
+def _columns(labels: Path) -> list[list[str]]:
+    table = read_labels(labels, _MAX_ROWS)
+    return [table[name].to_pylist() for name in ("path", "label", "split")]
 
 
 def _twins(reader: FolderReader, paths: list[str], encoder: Encoder) -> Iterator[tuple[int, NDArray[np.uint8]]]:

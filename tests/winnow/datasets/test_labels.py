@@ -36,6 +36,7 @@ def test_numbers_are_labels_too(tmp_path):
         ("name,label\na,b\n", "a column path"),
         ("path,class\na,b\n", "a column label"),
         ("path,label\na,b\na,c\n", "twice"),
+        ("path,label,label\na,b,c\n", "more than one column label"),
         ("path,label,split\na,b,maybe\n", "train, test"),
         ("path,label\na," + "x" * 300 + "\n", "200 letters"),
         ("path,label\n" + "".join(f"{n},b\n" for n in range(11)), "more than 10 rows"),
@@ -74,3 +75,14 @@ def test_labels_follow_the_samples_and_unknown_ones_are_left_empty():
     assert labels.labels_of(["x"], said) is None
     without = labels.labels_of([str(n) for n in range(10)], {str(n): ("a", "") for n in range(10)})
     assert np.flatnonzero(without.tests).tolist() == [0, 5]
+
+
+def test_every_fifth_that_has_a_label_is_a_test():
+    said = {str(number): ("a", "") for number in range(0, 20, 2)}
+    found = labels.labels_of([str(number) for number in range(20)], said)
+    assert np.flatnonzero(found.tests).tolist() == [0, 10]
+
+
+def test_a_label_on_a_copy_is_a_label_of_its_first():
+    found = labels.labels_of(["a", "b"], {"z": ("dog", "test"), "y": ("cat", "")}, {"y": "a", "z": "a"})
+    assert found.values == ["cat", ""]

@@ -18,7 +18,7 @@ from winnow.embeddings import cache, get_encoder
 from winnow.embeddings import extract as module
 from winnow.embeddings.cache import ShardCache
 from winnow.embeddings.extract import extract, without_zeros
-from winnow.errors import DatasetEmpty, InvalidVectors, JobCancelled, SourceGone, TooManyItemErrors
+from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, SourceGone, TooManyItemErrors
 from winnow.results import Embedded, silent
 from winnow.spec import OnError
 
@@ -200,6 +200,33 @@ def test_vectors_without_a_direction_are_set_aside_with_their_copies():
         without_zeros(embedded, 5, OnError(max_fraction=0.5))
     with pytest.raises(DatasetEmpty, match="direction"):
         without_zeros(Embedded(ids, list("abcd"), embedded.sizes, vectors * 0, embedded.shapes, [], {}), 5, LENIENT)
+
+
+def test_what_cannot_be_read_is_told_at_once_not_at_the_end(embed, root):
+    class Gone(FolderReader):
+        def read(self, path, sample_id):
+            raise ItemError("UNREADABLE")
+
+    told = []
+    with pytest.raises(DatasetEmpty):
+        embed(reader=Gone(root, Limits()), report=lambda _stage, done, _total, skipped=0: told.append((done, skipped)))
+    assert len({skipped for _, skipped in told}) > 10
+
+
+def test_a_vector_that_is_not_finite_is_an_item_failure_and_not_remembered(embed, tmp_path, monkeypatch):
+    whole = embed()
+    shutil.rmtree(tmp_path / "cache")
+    seen = type(ENCODER).embed
+
+    def overflowing(encoder, pictures):
+        vectors = seen(encoder, pictures).copy()
+        vectors[0, 0] = np.inf
+        return vectors
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(ENCODER), "embed", overflowing)
+        assert [failure.code for failure in embed().failures].count("NOT_FINITE") == 1
+    assert embed().paths == whole.paths
 
 
 class FarReader(FolderReader):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from winnow.embeddings.report import report_on
-from winnow.errors import InvalidRequest
+from winnow.errors import InvalidLabels, InvalidRequest
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +55,5 @@ def test_labels_that_mean_nothing_are_guessed(folder):
 @pytest.mark.parametrize("text", ["name,kind\n", "path,label\nnobody.png,a\n", "path,label,split\n00.png,a,train\n"])
 def test_a_table_that_says_too_little_is_refused(folder, tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises((InvalidLabels, InvalidRequest)):
         report_on(folder, tmp_path / "labels.csv", "descriptor-64", processes=1)

@@ -87,6 +87,16 @@ def test_too_little_to_measure_is_said_not_guessed(name, values):
     seen(name, vectors, values, {"method": "coreset", "target": {"count": 10}})
 
 
+@pytest.mark.parametrize("name", ["encoder", "backtest"])
+@pytest.mark.parametrize("rare", range(0, 60, 7))
+def test_few_to_learn_from_and_one_of_its_kind_are_no_trouble(name, rare):
+    values = ["a"] * 60
+    values[rare] = "b"
+    vectors = classes(60)[0]
+    for tests in (np.arange(60) > 40, np.arange(60) >= 55, np.arange(60) < 55):
+        seen(name, vectors, values, {"method": "coreset", "target": {"count": 10}}, tests & (np.arange(60) != rare))
+
+
 def test_without_labels_there_are_only_the_insights_that_need_none():
     vectors, _ = classes(60)
     selection = select(
