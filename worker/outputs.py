@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -206,6 +207,7 @@ def _manifest(
             **embedding.versions,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "pillow", "pyarrow")},
+            **{name: version(name) for name in ("torch", "timm", "av") if name in sys.modules},
         },
         "files": stable,
     }
