@@ -145,10 +145,11 @@ def _pointer(location: tuple[Any, ...], body: Any) -> str:
     """The JSON pointer of a place in the body; the names of union branches are no part of it."""
     place, *steps = location
     here = body if place == "body" else None
-    names = []
-    for number, step in enumerate(steps):
-        tags = (here.get("type"), here.get("method")) if isinstance(here, dict) else ()
-        if step in tags and number < len(steps) - 1:
+    names: list[str] = []
+    branch: Any = None  # the object whose branch has been named: a field of it may be called the same
+    for step in steps:
+        if isinstance(here, dict) and here is not branch and step in (here.get("type"), here.get("method")):
+            branch = here
             continue
         names.append(str(step)[:80].replace("~", "~0").replace("/", "~1"))
         here = _inside(here, step)

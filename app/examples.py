@@ -92,7 +92,7 @@ UPLOAD: Final = _shown(201, "Open for bytes", {"id": _UPLOAD_ID, "state": "open"
 SELECTION: Final = _shown(200, "One relative path a line, in rank order", _SELECTED, "text/plain; charset=utf-8")
 EMBEDDINGS: Final[Responses] = {
     200: {
-        "description": "A float32 matrix; or a table of sample_id, path and vector; or ids and paths, as sha256sum has them",
+        "description": "A float32 matrix; or a table of sample_id, path and vector; or ids and paths, a line each",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},

@@ -119,6 +119,7 @@ def filter_(
     encoder: Annotated[str | None, typer.Option(help="What makes vectors of pictures; `winnow encoders list`.")] = None,
     dimension: Annotated[int | None, typer.Option(help="Numbers a sample ends in.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second to take of videos; PATH may be a folder.")] = None,
+    labels: Annotated[Path | None, typer.Option(exists=True, help="A CSV or Parquet of path and label.")] = None,
     copy: Annotated[bool, typer.Option(help="Also copy the selected files to OUT/selected.")] = False,
     url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
     api_key: ApiKey = None,
@@ -130,24 +131,32 @@ def filter_(
     if encoder or dimension:
         own = "given" if path.name.lower().endswith(_VECTORS) else "winnow-64"
         job["encoder"] = {"name": encoder or own} | ({"dimension": dimension} if dimension else {})
-    for name in _LIST_FILES:
-        if (out / name).exists():
-            raise FileExistsError(f"{out / name} exists; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    _make_room(out)
     if copy:
         job["output"] = {"path": str(out.resolve() / "selected")}
     with _service(url, path, out) as address, Client(address, api_key) as client:
         job["dataset"] = {"name": path.name, "source": _source(client, path, fps)}
+        if labels is not None:
+            job["dataset"]["labels"] = {"upload_id": client.upload(labels)}
         done = _watched(client, client.submit(job)["id"])
         _fetch(client, done, out)
     _summary(done, out)
 
 
+def _make_room(out: Path) -> None:
+    for name in _LIST_FILES:
+        if (out / name).exists():
+            raise FileExistsError(f"{out / name} exists; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
 @app.command()
 def embed(
-    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar.")],
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder, a zip or tar, a video, URLs in a .txt.")],
     out: Annotated[Path, typer.Option(help="A new file, .npy or .parquet.")],
     encoder: str = "winnow-64",
+    dimension: Annotated[int | None, typer.Option(help="Numbers a sample ends in.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to take of videos; PATH may be a folder.")] = None,
     url: Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A running service; none starts one.")] = None,
     api_key: ApiKey = None,
 ) -> None:
@@ -157,8 +166,9 @@ def embed(
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another --out")
     with _service(url, path, out.parent) as address, Client(address, api_key) as client:
-        dataset = {"name": path.name, "source": _source(client, path)}
-        done = _watched(client, client.embed({"dataset": dataset, "encoder": {"name": encoder}})["id"])
+        dataset = {"name": path.name, "source": _source(client, path, fps)}
+        made_by = {"name": encoder} | ({"dimension": dimension} if dimension else {})
+        done = _watched(client, client.embed({"dataset": dataset, "encoder": made_by})["id"])
         client.download_embeddings(done["id"], out)
     counts = done["counts"]
     console.print(
@@ -443,7 +453,7 @@ def _service(url: str | None, path: Path, out: Path) -> Iterator[str]:
             yield address
 
 
-def _source(client: Client, path: Path, fps: float | None = None) -> dict[str, Any]:
+def _source(client: Client, path: Path, fps: float | None) -> dict[str, Any]:
     if fps is not None or is_video(path.name):
         return {"type": "videos", "path": str(path.resolve()), "sampling": {"fps": fps or 1}}
     if path.is_dir():

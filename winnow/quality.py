@@ -94,11 +94,16 @@ def compare(
 def _against_random(
     rows: Vectors, classes: Labels, tests: NDArray[np.bool_], chosen: NDArray[np.int64], wide: float
 ) -> Compared:
-    """Whether the chosen could be one more random draw: the interval is of a single draw, not of the draws' mean."""
+    """Whether the chosen could be one more random draw: the interval is of a single draw, not of the draws' mean.
+
+    The interval of the tests themselves goes in too, though both are tested on the same: it claims too little rather
+    than too much.
+    """
     ranked = _share(_hits(rows, classes, tests, chosen))
     draws = _drawn(rows, classes, tests, len(chosen), _DRAWS)
     random = Figure(float(np.mean(draws)), wide * float(np.std(draws, ddof=1)))
-    return Compared(len(chosen), ranked, random, Figure(ranked.value - random.value, random.within))
+    gain = Figure(ranked.value - random.value, math.hypot(random.within, ranked.within))
+    return Compared(len(chosen), ranked, random, gain)
 
 
 def _centre(rows: Vectors) -> tuple[NDArray[np.float32], float]:

@@ -30,14 +30,20 @@ function alertBox(error) {
 }
 
 async function showJobs(mine) {
-  const [methods, page] = await Promise.all([read("/v1/methods"), read("/v1/jobs?kind=filter&page_size=100")]);
+  const [methods, items] = await Promise.all([read("/v1/methods"), recentJobs()]);
+  const page = { items };
   if (mine !== visit) return;
   main.replaceChildren(submitForm(methods.items), make("h1", {}, "Jobs"), jobTable(page.items));
   if (page.items.some((job) => !FINAL.has(job.state))) again(mine, () => refreshTable(mine));
 }
 
+async function recentJobs() {
+  const page = await read("/v1/jobs?page_size=100");
+  return page.items.filter((job) => job.kind !== "list");
+}
+
 async function refreshTable(mine) {
-  const page = await read("/v1/jobs?kind=filter&page_size=100");
+  const page = { items: await recentJobs() };
   if (mine !== visit) return;
   main.querySelector("table")?.replaceWith(jobTable(page.items));
   if (page.items.some((job) => !FINAL.has(job.state))) again(mine, () => refreshTable(mine));

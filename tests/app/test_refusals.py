@@ -173,3 +173,19 @@ def test_each_rule_is_taken_and_shown_again(api, root, sampling):
 def test_without_a_rule_it_is_one_frame_a_second(api, root):
     shown = api.http.post("/v1/datasets", json={"source": {"type": "videos", "path": str(root)}}).json()["source"]
     assert shown["sampling"]["fps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "pointer"),
+    [
+        ({"type": "urls", "urls": [""]}, "/source/urls/0"),
+        ({"type": "urls", "urls": 5}, "/source/urls"),
+        ({"type": "urls"}, "/source"),
+        ({"type": "vectors"}, "/source"),
+        ({"type": "videos", "path": "/a", "sampling": {"fps": -1}}, "/source/sampling/fps"),
+        ({"type": "folder", "path": 7}, "/source/path"),
+    ],
+)
+def test_a_pointer_leads_to_the_field_also_where_it_is_called_like_its_kind(api, source, pointer):
+    answer = api.http.post("/v1/datasets", json={"source": source})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), answer.json()

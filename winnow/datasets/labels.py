@@ -4,7 +4,9 @@ It is read once, when the dataset is listed, and kept beside the snapshot. Label
 it.
 """
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from winnow.datasets.atomic import appearing
+from winnow.datasets.atomic import aside
 from winnow.errors import InvalidLabels
 from winnow.results import Labels
 
 _MAX_BYTES: Final = 1 << 30
 _MAX_LETTERS: Final = 200  # of a label
+_MAX_PATH_LETTERS: Final = 4096
 _SPLITS: Final = frozenset({"", "train", "test"})
 _SCHEMA: Final = pa.schema([("path", pa.string()), ("label", pa.string()), ("split", pa.string())])
 _AMONG: Final = 5  # without a split every fifth labelled sample, in canonical order, is a test
@@ -28,9 +31,11 @@ _AMONG: Final = 5  # without a split every fifth labelled sample, in canonical o
 def read_labels(path: Path, max_rows: int) -> pa.Table:
     """Three columns of text, checked; a split that is not given is ''."""
     try:
+        if not path.is_file():
+            raise InvalidLabels("the table of labels is not a file, or is gone")
         if path.stat().st_size > _MAX_BYTES:
             raise InvalidLabels(f"the table of labels is larger than {_MAX_BYTES} bytes")
-        table = _parquet(path) if _is_parquet(path) else _csv(path)
+        table = _parquet(path, max_rows) if _is_parquet(path) else _csv(path)
     except OSError as error:
         raise InvalidLabels("the table of labels cannot be read") from error
     except pa.ArrowException as error:
@@ -49,8 +54,12 @@ def fitting(table: pa.Table, paths: list[str]) -> pa.Table:
 
 
 def save(table: pa.Table, path: Path) -> None:
-    with appearing(path) as file:
+    """Unless labels are there already: whoever lists a second time changes nothing."""
+    with aside(path.parent) as (file, name), suppress(FileExistsError):
         pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+        path.hardlink_to(name)
 
 
 def load(path: Path) -> dict[str, tuple[str, str]]:
@@ -80,12 +89,16 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def _parquet(path: Path) -> pa.Table:
-    with pq.ParquetFile(path) as file:
+def _parquet(path: Path, max_rows: int) -> pa.Table:
+    """Words are read once each and not once a row: a page of one long word may stand for millions of rows."""
+    there = [name for name in _SCHEMA.names if name in pq.read_schema(path).names]
+    with pq.ParquetFile(path, read_dictionary=there) as file:
+        if file.metadata.num_rows > max_rows:
+            raise InvalidLabels(f"the table of labels has more than {max_rows} rows")
         unpacked = sum(file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups))
         if unpacked > _MAX_BYTES:
             raise InvalidLabels(f"the table of labels unpacks to more than {_MAX_BYTES} bytes")
-        return file.read(columns=[name for name in _SCHEMA.names if name in file.schema_arrow.names])
+        return file.read(columns=there)
 
 
 def _csv(path: Path) -> pa.Table:
@@ -115,9 +128,18 @@ def _text(table: pa.Table, name: str) -> Any:
     if name not in table.column_names:
         return pa.array([""] * len(table), pa.string())
     try:
-        column = table[name].cast(pa.string()).combine_chunks().fill_null("")
+        _check_words(table[name], name)
+        return table[name].cast(pa.string()).combine_chunks().fill_null("")
     except pa.ArrowException as error:
         raise InvalidLabels(f"the column {name} of the table of labels must be text") from error
-    if name == "label" and len(column) and pc.max(pc.utf8_length(column)).as_py() > _MAX_LETTERS:
-        raise InvalidLabels(f"a label has more than {_MAX_LETTERS} letters")
-    return column
+
+
+def _check_words(column: Any, name: str) -> None:
+    """Before each is written out for every row that says it."""
+    most = _MAX_PATH_LETTERS if name == "path" else _MAX_LETTERS
+    for chunk in column.chunks:
+        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+        if len(words) and (pc.max(pc.utf8_length(words.cast(pa.string()))).as_py() or 0) > most:
+            raise InvalidLabels(f"a {name} has more than {most} letters")
+        if name == "path" and words is not chunk and len(words) + chunk.null_count < len(chunk):
+            raise InvalidLabels("the table of labels names a path twice")

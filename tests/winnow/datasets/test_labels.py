@@ -1,6 +1,9 @@
 """A table of labels is read as it stands, or refused with the reason."""
 
+import os
+
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -58,6 +61,32 @@ def test_a_parquet_of_kilobytes_that_stands_for_gigabytes_is_refused(tmp_path, m
     )
     with pytest.raises(InvalidLabels, match="unpacks to more"):
         labels.read_labels(tmp_path / "labels.parquet", 10)
+
+
+@pytest.mark.parametrize("column", ["path", "label"])
+def test_a_word_that_stands_for_every_row_is_not_written_out(tmp_path, column):
+    """Sixty kilobytes on the disk, gigabytes once each row has the word to itself."""
+    long, words = "x" * 1_000_000, [str(row) for row in range(5000)]
+    columns = {"path": words, "label": words} | {column: [long] * 5000}
+    arrays = {name: pa.array(column).dictionary_encode() for name, column in columns.items()}
+    pq.write_table(pa.table(arrays), tmp_path / "bomb.parquet", compression="zstd", store_schema=False)
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(InvalidLabels, match="letters"):
+        labels.read_labels(tmp_path / "bomb.parquet", 10_000)
+    assert psutil.Process().memory_info().rss - before < 200 << 20
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "nothing", "."):
+        with pytest.raises(InvalidLabels, match="not a file"):
+            labels.read_labels(tmp_path / name, 10)
+
+
+def test_labels_that_are_there_stay(tmp_path):
+    for text in ("path,label\na,old\n", "path,label\na,new\n"):
+        labels.save(labels.read_labels(written(tmp_path, text), 10), tmp_path / "kept.parquet")
+    assert labels.load(tmp_path / "kept.parquet")["a"][0] == "old"
 
 
 def test_a_table_of_other_samples_is_refused(tmp_path):
