@@ -34,7 +34,7 @@ from winnow.spec import Sampling
 
 _FOLDER: Final = "videos"
 _INDEX: Final = "frames.parquet"
-_VERSION: Final = 1  # rises when a video would be listed otherwise than before
+_VERSION: Final = 2  # rises when a video would be listed otherwise than before
 _NUMBER_DIGITS: Final = 7  # of more frames than one video may have
 _LOOK_S: Final = 0.2  # between two words to the caller, who may want an end
 _AHEAD: Final = 256  # videos handed out before the first of them is done
