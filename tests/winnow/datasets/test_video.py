@@ -451,6 +451,22 @@ def test_a_decoder_that_is_long_in_finding_a_frame_is_waited_for(tmp_path, reade
     assert reader(tmp_path / "in").original(path, sample_id)
 
 
+def test_whoever_waits_for_a_frame_may_end_the_search(tmp_path, reader):
+    clips.make(tmp_path / "in" / "a.mp4", 3)
+    _, _, path, sample_id = in_order(reader(tmp_path / "in").list(silent))[2]
+
+    def enough():
+        if not before:
+            before.append(None)
+            raise JobCancelled
+
+    before = []
+    videos = VideosReader(tmp_path / "in", ALL, tmp_path / "ds", Limits(), alive=enough)
+    with pytest.raises(JobCancelled):
+        videos.original(path, sample_id)
+    assert pixels_of(videos.original(path, sample_id)).shape == (64, 96, 3)  # the decoder is fit for the next
+
+
 def test_a_decoder_that_dies_once_is_forgiven(tmp_path, reader, monkeypatch):
     """The first to unlink the file dies of it."""
     (tmp_path / "once").touch()
