@@ -1,5 +1,7 @@
-"""A computation is heard of while it works, however long one step of it takes."""
+"""One attempt at a job on videos, from its task to its files: what it says on the way, and what it writes."""
 
+import json
+import shutil
 import signal
 import sys
 from itertools import groupby
@@ -7,6 +9,7 @@ from itertools import groupby
 import clips
 import pytest
 
+from winnow.datasets.video import frame_path
 from winnow.datasets.video_decoder import VideoDecoder
 from winnow.settings import Settings
 from winnow.store.ids import new_id
@@ -26,17 +29,35 @@ video_process.main()
 
 @pytest.fixture
 def run(tmp_path):
-    """Does a task as the process of an attempt does; returns the verdict and everything said on the way."""
+    """Filters frames of the videos as the process of an attempt does; returns everything said on the way."""
     before = signal.getsignal(signal.SIGTERM)
 
-    def run(**task):
-        said = []
+    def run(count, **sampling):
+        said, dataset_id = [], new_id("ds")
         settings = Settings(
             data_dir=tmp_path / "data", allow_roots=(tmp_path,), output_roots=(tmp_path,), threads=1, decoders=1
         )
-        facts = {"job_id": "job_1", "attempt": 1, "tenant": "local", "labels": None, "snapshot": None}
-        report = child._Reporter(said.append)
-        return child._run(child.Task(**facts, max_items=1000, **task), settings, report, said.append), said
+        spec = {
+            "dataset_id": dataset_id,
+            "encoder": {"name": "descriptor-64"},
+            "selection": {"method": "coreset", "target": {"count": count}},
+            "insights": [],
+            "output": {"path": str(tmp_path / "out")},
+        }
+        task = child.Task(
+            job_id="job_1",
+            attempt=1,
+            kind="filter",
+            spec=spec,
+            tenant="local",
+            dataset_id=dataset_id,
+            source={"type": "videos", "path": str(tmp_path / "in"), "sampling": sampling},
+            labels=None,
+            snapshot=None,
+            max_items=1000,
+        )
+        child._run(task, settings, child._Reporter(said.append), said.append)
+        return said
 
     yield run
     signal.signal(signal.SIGTERM, before)
@@ -46,16 +67,17 @@ def test_while_a_frame_to_copy_is_long_in_coming_the_job_says_that_it_lives(tmp_
     """Of 25 frames the last is wanted, and each takes 0.1 s to pass."""
     monkeypatch.setitem(VideoDecoder.__init__.__kwdefaults__, "command", (sys.executable, "-P", "-c", SLOW))
     clips.make(tmp_path / "in" / "a.mp4", 25)
-    dataset_id = new_id("ds")
-    spec = {
-        "dataset_id": dataset_id,
-        "encoder": {"name": "descriptor-64"},
-        "selection": {"method": "coreset", "target": {"count": 2}},
-        "insights": [],
-        "output": {"path": str(tmp_path / "out")},
-    }
-    source = {"type": "videos", "path": str(tmp_path / "in"), "sampling": {"every_nth": 24}}
-    _, said = run(kind="filter", dataset_id=dataset_id, source=source, spec=spec)
+    said = run(count=2, every_nth=24)
     assert len([*(tmp_path / "out").glob("*.png")]) == 2
     writing = [report for message in said if (report := message.get("report", [""]))[0] == "writing"]
     assert max(len([*same]) for _, same in groupby(writing)) >= 5
+
+
+def test_every_removed_frame_says_where_it_stands_also_the_copy_of_another(tmp_path, run):
+    clips.make(tmp_path / "in" / "a.mp4", 3)
+    shutil.copy(tmp_path / "in" / "a.mp4", tmp_path / "in" / "b.mp4")
+    run(count=1, every_nth=1)
+    (removed,) = (tmp_path / "data").rglob("removed.jsonl")
+    rows = [json.loads(line) for line in removed.read_text().splitlines()]
+    assert len({(row["video"], row["frame"]) for row in rows}) == 5
+    assert all(row["path"] == frame_path(row["video"], row["frame"]) for row in rows)
