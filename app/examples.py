@@ -73,6 +73,10 @@ _REMOVED: Final = {
     "nearest_kept_distance": 0.031,
     "covered_at_rank": 0,
     "kept_at_budget": 41822,
+    "video": None,
+    "frame": None,
+    "pts": None,
+    "time_s": None,
 }
 
 Responses = dict[int | str, dict[str, Any]]

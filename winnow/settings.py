@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(64_000_000, ge=1)
     run_limit_s: int = Field(6 * 3600, ge=1)
     stall_s: float = Field(300.0, gt=0)
-    child_memory_bytes: int | None = None  # None: no limit beyond the machine's
+    child_memory_bytes: int | None = None  # without pages of files; None: no limit beyond the machine's
 
     # the lease
     lease_s: float = Field(30.0, gt=0)

@@ -79,7 +79,7 @@ def main() -> None:
 def _run(task: Task, settings: Settings, report: "_Reporter", say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     artifacts = Artifacts(settings.data_dir)
     artifacts.require_space(0)
-    reader = _opened(task, settings, artifacts)
+    reader = _opened(task, settings, artifacts, report.alive)
     listing = _listed(task, settings, artifacts, reader, report, say)
     if task.kind == "list":
         counts = {"input": len(listing) + len(listing.failures), "quarantined": len(listing.failures)}
@@ -88,7 +88,7 @@ def _run(task: Task, settings: Settings, report: "_Reporter", say: Callable[[dic
     return work(task, settings, artifacts, reader, listing, report)
 
 
-def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
+def _opened(task: Task, settings: Settings, artifacts: Artifacts, alive: Callable[[], None]) -> Reader:
     source: Source = TypeAdapter(Source).validate_python(task.source)
     upload_id = getattr(source, "upload_id", None)
     return open_source(
@@ -99,6 +99,7 @@ def _opened(task: Task, settings: Settings, artifacts: Artifacts) -> Reader:
         limits=Limits(max_items=task.max_items, max_item_bytes=settings.max_item_bytes),
         processes=settings.decoders or kernels.effective_threads(settings.threads),
         remote=_remote(task, settings, source),
+        alive=alive,
     )
 
 
@@ -243,6 +244,7 @@ class _Reporter:
 
     def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
         self._say, self._said_at, self._asked = say, 0.0, False
+        self._last: tuple[str, int, int, int] = ("reading", 0, 0, 0)
         signal.signal(signal.SIGTERM, self._ask)
 
     def _ask(self, *_: object) -> None:
@@ -250,12 +252,19 @@ class _Reporter:
 
     def __call__(self, stage: str, done: int, total: int, skipped: int = 0) -> None:
         failpoint(stage)
+        self._last = stage, done, total, skipped
+        if done >= total:
+            self._said_at = 0.0
+        self.alive()
+
+    def alive(self) -> None:
+        """The last report once more, where the next is long in coming: what works does not stand still."""
         if self._asked:
             raise JobCancelled
         now = time.monotonic()
-        if now - self._said_at >= 1 / _REPORTS_PER_S or done >= total:
+        if now - self._said_at >= 1 / _REPORTS_PER_S:
             self._said_at = now
-            self._say({"report": [stage, done, total, skipped]})
+            self._say({"report": self._last})
 
 
 def _verdict(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:  # noqa: PLR0911 - one return an ending

@@ -141,7 +141,8 @@ def _write_lists(out: _Folder, outcome: Outcome) -> None:
     embedded, selection = outcome.embedded, outcome.selection
     for kind in FORMATS.values():
         out.put(kind.file_name, kind.media_type, partial(kind.write, kept_rows(embedded, selection)))
-    out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed_rows(embedded, selection), file))
+    removed = removed_rows(embedded, selection, outcome.listing)
+    out.put("removed.jsonl", _JSONL, lambda file: write_jsonl(removed, file))
     out.put_bytes("certificate.json", _JSON, json.dumps(certificate(embedded, selection), indent=2).encode())
     _write_items(out, outcome)
 

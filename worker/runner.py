@@ -232,7 +232,7 @@ class Child:
         """Of the child and of what it started."""
         try:
             process = psutil.Process(self._process.pid)
-            return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
+            return sum(unshared_bytes(part) for part in (process, *process.children(recursive=True)))
         except psutil.Error:
             return 0
 
@@ -272,6 +272,12 @@ class Child:
             elif message:
                 self.verdict = message
         self.ended.set()
+
+
+def unshared_bytes(process: psutil.Process) -> int:
+    """What it alone holds in memory. Pages of files are shared with the system, which takes them back when it must."""
+    held = process.memory_info()
+    return int(held.rss) - int(getattr(held, "shared", 0))  # Linux alone tells
 
 
 def _message(line: str) -> dict[str, Any]:

@@ -136,12 +136,12 @@ class Client:
         *,
         sampling: dict[str, Any] | None = None,
         method: str = "coreset",
+        output: Output = None,
         **target: float,
     ) -> Job:
         """The same for a video, or a folder of them: `sampling` is one of fps, every_nth, keyframes, scene_change."""
         source = {"type": "videos", "path": str(path)} | ({"sampling": sampling} if sampling else {})
-        selection = {"method": method, "target": target}
-        return self.submit({"dataset": {"source": source}, "selection": selection})
+        return self.submit_source(source, method=method, output=output, **target)
 
     def embed(self, job: dict[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Queue a job that embeds a dataset and selects nothing, as `POST /v1/embeddings` describes it."""

@@ -23,11 +23,12 @@ class Scripted:
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict, dict]] = []
         self.asked: list[tuple[str, str, dict]] = []
+        self.bodies: list[bytes] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 outer.asked.append((self.command, self.path, dict(self.headers)))
                 status, headers, body = outer.answers.pop(0)
                 content = json.dumps(body).encode()
@@ -196,3 +197,13 @@ def test_a_list_of_urls_too_long_for_a_request_is_uploaded_first(scripted, clien
     assert [(method, path) for method, path, _ in scripted.asked] == [
         ("POST", "/v1/uploads"), ("PUT", "/v1/uploads/up_1"), ("POST", "/v1/jobs"),
     ]  # fmt: skip
+
+
+def test_frames_of_videos_are_copied_out_where_a_folder_is_named(scripted, client):
+    scripted.answers = [(202, {}, {"id": "job_1"})]
+    client.submit_videos("/data/tapes", sampling={"fps": 1}, output={"path": "/out/frames"}, count=5)
+    assert json.loads(scripted.bodies[0]) == {
+        "dataset": {"source": {"type": "videos", "path": "/data/tapes", "sampling": {"fps": 1}}},
+        "selection": {"method": "coreset", "target": {"count": 5}},
+        "output": {"path": "/out/frames"},
+    }

@@ -1,5 +1,6 @@
 """Opens a source: one reader for each kind of place samples come from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from winnow.datasets.allowed import NOTHING_REMOTE, Remote, allowed_path, allowed_prefix, check_source, url_rules
@@ -25,22 +26,26 @@ def open_source(
     limits: Limits,
     processes: int = 1,
     remote: Remote = NOTHING_REMOTE,
+    alive: Callable[[], None] = lambda: None,
 ) -> Reader:
     """`folder` is the dataset's own, for what has to be unpacked; `upload` is where the uploaded bytes lie.
+
+    `alive` hears of work that no report is made of: one sample may take long to fetch.
 
     The source is judged again here: what was allowed at submit time may have become a link since, or been taken back.
     """
     if isinstance(source, FolderSource):
         return FolderReader(allowed_path(source.path, roots), limits, sequences=source.sequences is not None)
     if isinstance(source, VideosSource):
-        return VideosReader(allowed_path(source.path, roots), source.sampling, folder, limits, processes=processes)
+        path = allowed_path(source.path, roots)
+        return VideosReader(path, source.sampling, folder, limits, processes=processes, alive=alive)
     if isinstance(source, ArchiveSource):
         return ArchiveReader(upload, folder, limits)
     if isinstance(source, ObjectStoreSource):
         return ObjectsReader(allowed_prefix(source, remote), source.prefix, folder, limits)
     if isinstance(source, UrlsSource):
         return UrlsReader(upload, folder, url_rules(remote), limits)
-    path = allowed_path(source.path, roots) if source.path is not None else upload
-    if path is None:
+    table = allowed_path(source.path, roots) if source.path is not None else upload
+    if table is None:
         raise SourceGone("the upload is not there; upload the file again and make a new dataset of it")
-    return VectorsReader(path, limits)
+    return VectorsReader(table, limits)

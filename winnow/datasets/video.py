@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,7 +34,7 @@ from winnow.spec import Sampling
 
 _FOLDER: Final = "videos"
 _INDEX: Final = "frames.parquet"
-_VERSION: Final = 1  # rises when a video would be listed otherwise than before
+_VERSION: Final = 2  # rises when a video would be listed otherwise than before
 _NUMBER_DIGITS: Final = 7  # of more frames than one video may have
 _LOOK_S: Final = 0.2  # between two words to the caller, who may want an end
 _AHEAD: Final = 256  # videos handed out before the first of them is done
@@ -55,16 +55,28 @@ _Listed: TypeAlias = "pa.Table | ItemFailure"
 
 
 class VideosReader:
-    """`path` is a real path: `allowed_path` has followed its links. One video, or a folder of them at any depth."""
+    """`path` is a real path: `allowed_path` has followed its links. One video, or a folder of them at any depth.
+
+    `alive` is called while a frame of full size is long in coming; what it raises ends the search.
+    """
 
     kind: Kind = "images"
     reads_at_once = 1
 
-    def __init__(self, path: Path, sampling: Sampling, folder: Path, limits: Limits, *, processes: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sampling: Sampling,
+        folder: Path,
+        limits: Limits,
+        *,
+        processes: int = 1,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._root = path.parent if path.is_file() else path
         self._sampling, self._folder = sampling, folder
-        self._limits, self._processes = limits, processes
+        self._limits, self._processes, self._alive = limits, processes, alive
         self._decoder = VideoDecoder(limits.video)
         finalize(self, self._decoder.end)
 
@@ -106,7 +118,8 @@ class VideosReader:
         """The frame at full size, as a PNG."""
         row = self._row(path, sample_id)
         with opened_folder(self._root) as root, open(open_file(root, row["video"].encode()), "rb") as video:
-            return self._decoder.twice(lambda: self._decoder.frame(video.fileno(), row["frame"], row["pts"], sample_id))
+            wanted = row["frame"], row["pts"], sample_id
+            return self._decoder.twice(lambda: self._decoder.frame(video.fileno(), *wanted, self._alive))
 
     def vectors(self) -> tuple[Ids, Vectors]:
         raise InvalidVectors("this dataset holds pictures, not vectors")

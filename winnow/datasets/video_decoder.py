@@ -51,11 +51,16 @@ class VideoDecoder:
         """The chosen frames of an open video, among signs of life; the last answer is DONE."""
         return self._asked(file, {"wanted": None, "rule": rule, "value": value})
 
-    def frame(self, file: int, number: int, pts: int | None, sample_id: bytes) -> bytes:
-        """One frame as a PNG of its full size; CONTENT_CHANGED where the video does not hold it any more."""
+    def frame(self, file: int, number: int, pts: int | None, sample_id: bytes, alive: Callable[[], None]) -> bytes:
+        """One frame as a PNG of its full size; CONTENT_CHANGED where the video does not hold it any more.
+
+        It may be far from where a jump leads to: `alive` is called several times a second until it is found.
+        """
         wanted = {"frame": number, "pts": pts, "sample_id": sample_id.hex()}
-        (*_, last) = self._asked(file, {"wanted": wanted})
-        return last[2]
+        answers = self._asked(file, {"wanted": wanted})
+        while (answer := next(answers))[0] != DONE:
+            alive()
+        return answer[2]
 
     def twice(self, attempt: Callable[[], T]) -> T:
         """What the attempt gives; ItemError where a fresh decoder is lost in it, too."""

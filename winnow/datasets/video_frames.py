@@ -27,9 +27,10 @@ from PIL import Image
 from winnow.datasets.base import VideoLimits
 from winnow.errors import ItemError
 
-VERSION: Final = "winnow frame 1"  # rises when the same frame gets another picture to look at
+VERSION: Final = "winnow frame 2"  # rises when the same frame gets another picture to look at
 
-_PICTURE_SIDE: Final = 320
+_SHORTER_SIDE: Final = 256  # of a picture: as much as encoders look at
+_LONGER_SIDE: Final = 1024  # where a frame is a mere strip
 _PICTURE_QUALITY: Final = 95
 _HEAD_BYTES: Final = 400  # shows the marks of two packets of a transport stream
 _READ_BYTES: Final = 256 << 10
@@ -80,7 +81,7 @@ class Shot:
     def picture(self, scaler: VideoReformatter) -> bytes:
         """A small JPEG to look at and to embed."""
         width, height = self.frame.width, self.frame.height
-        shrink = min(1.0, _PICTURE_SIDE / max(width, height))
+        shrink = min(1.0, _SHORTER_SIDE / min(width, height), _LONGER_SIDE / max(width, height))
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
         small = scaler.reformat(self.frame, *size, format="rgb24", interpolation=_EXACTLY, threads=1)
         return self._upright(small, "JPEG", quality=_PICTURE_QUALITY, subsampling=0)

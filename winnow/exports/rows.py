@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from winnow.errors import ITEM_CODES
-from winnow.results import NO_PTS, Embedded, Frames, Reason, Selection
+from winnow.results import NO_PTS, Embedded, Frames, Listing, Reason, Selection
 
 Row = dict[str, Any]
 
@@ -29,12 +29,15 @@ def kept_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
         }
 
 
-def removed_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
-    """Every usable sample that was not kept, by sample id, then path; exact duplicates follow their first copy."""
+def removed_rows(embedded: Embedded, selection: Selection, listing: Listing | None = None) -> Iterator[Row]:
+    """Every usable sample that was not kept, by sample id, then path; exact duplicates follow their first copy.
+
+    Where a duplicate stands in a video only the listing knows.
+    """
     kept = np.zeros(len(embedded.paths), dtype=bool)
     kept[selection.positions] = True
     spacing = _spacing(selection)
-    twins = _twins(embedded)
+    twins, listed = _twins(embedded), _rows_of_twins(embedded, listing)
     for position, path in enumerate(embedded.paths):
         copies = twins.get(path, ())
         if kept[position] and not copies:
@@ -43,10 +46,11 @@ def removed_rows(embedded: Embedded, selection: Selection) -> Iterator[Row]:
         if not kept[position]:
             close = float(selection.distance[position]) <= spacing
             reason = Reason.COVERED_BY_KEPT if close else Reason.OVER_BUDGET
-            yield {**facts, "path": path, "reason": reason.value}
+            yield {**facts, "path": path, "reason": reason.value, **_frame(embedded.frames, position)}
         for copy in copies:
             # A second copy adds nothing at any budget.
-            yield {**facts, "path": copy, "reason": Reason.EXACT_DUPLICATE.value, "kept_at_budget": None}
+            twin = {"path": copy, "reason": Reason.EXACT_DUPLICATE.value, "kept_at_budget": None}
+            yield {**facts, **twin, **_frame(listing.frames if listing else None, listed.get(copy))}
 
 
 def quarantine_rows(embedded: Embedded) -> Iterator[Row]:
@@ -70,9 +74,9 @@ def _facts(embedded: Embedded, selection: Selection, position: int) -> Row:
     }
 
 
-def _frame(frames: Frames | None, row: int) -> Row:
+def _frame(frames: Frames | None, row: int | None) -> Row:
     """Where the sample stands in its video; null where it comes from none."""
-    if frames is None:
+    if frames is None or row is None:
         return {"video": None, "frame": None, "pts": None, "time_s": None}
     pts, time_s = int(frames.pts[row]), float(frames.times_s[row])
     return {
@@ -95,6 +99,12 @@ def _twins(embedded: Embedded) -> dict[str, list[str]]:
     for copy, first in embedded.duplicates.items():
         twins[first].append(copy)
     return {first: sorted(copies) for first, copies in twins.items()}
+
+
+def _rows_of_twins(embedded: Embedded, listing: Listing | None) -> dict[str, int]:
+    if listing is None or listing.frames is None:
+        return {}
+    return {path: row for row, path in enumerate(listing.paths) if path in embedded.duplicates}
 
 
 def _number(value: Any) -> float | None:

@@ -117,15 +117,19 @@ def test_of_stitched_recordings_whose_time_begins_anew_both_are_seen(tmp_path, r
         assert np.array_equal(pixels_of(videos.original(path, sample_id)), hand[number][1])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 64), (641, 359), (32, 2048)], ids=str)
-def test_odd_sizes_come_out_as_they_are(tmp_path, reader, size):
+@pytest.mark.parametrize(
+    ("size", "small"),
+    [((1, 1), (1, 1)), ((5, 64), (5, 64)), ((641, 359), (457, 256)), ((32, 2048), (16, 1024))],
+    ids=str,
+)
+def test_odd_sizes_come_out_as_they_are_and_small_pictures_large_enough_for_encoders(tmp_path, reader, size, small):
     scenes = [clips.scene(number, size) for number in range(3)]
     hand = clips.by_hand(clips.make(tmp_path / "in" / "odd.mkv", scenes, codec="ffv1", pixel_format="yuv420p"))
     videos = reader(tmp_path / "in")
     listing = videos.list(silent)
     for number, _, path, sample_id in in_order(listing):
         assert np.array_equal(pixels_of(videos.original(path, sample_id)), hand[number][1])
-        assert max(Image.open(io.BytesIO(videos.read(path, sample_id))).size) == min(320, max(size))
+        assert Image.open(io.BytesIO(videos.read(path, sample_id))).size == small
     assert listing.frames.shapes.tolist() == [[*size]] * 3
 
 
@@ -445,6 +449,22 @@ def test_a_decoder_that_is_long_in_finding_a_frame_is_waited_for(tmp_path, reade
     slow = (*command[:-1], SLOW)
     monkeypatch.setitem(VideoDecoder.__init__.__kwdefaults__, "command", slow)
     assert reader(tmp_path / "in").original(path, sample_id)
+
+
+def test_whoever_waits_for_a_frame_may_end_the_search(tmp_path, reader):
+    clips.make(tmp_path / "in" / "a.mp4", 3)
+    _, _, path, sample_id = in_order(reader(tmp_path / "in").list(silent))[2]
+
+    def enough():
+        if not before:
+            before.append(None)
+            raise JobCancelled
+
+    before = []
+    videos = VideosReader(tmp_path / "in", ALL, tmp_path / "ds", Limits(), alive=enough)
+    with pytest.raises(JobCancelled):
+        videos.original(path, sample_id)
+    assert pixels_of(videos.original(path, sample_id)).shape == (64, 96, 3)  # the decoder is fit for the next
 
 
 def test_a_decoder_that_dies_once_is_forgiven(tmp_path, reader, monkeypatch):

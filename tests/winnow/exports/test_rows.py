@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.exports import kept_rows, quarantine_rows, removed_rows
-from winnow.results import NO_PTS, Embedded, Frames, ItemFailure, Selection
+from winnow.results import NO_PTS, Embedded, Frames, ItemFailure, Listing, Selection
 
 
 def embedded_of(n: int, duplicates: dict[str, str] | None = None) -> Embedded:
@@ -90,3 +90,22 @@ def test_a_row_says_where_its_frame_stands_and_null_where_that_is_not_known():
     where = ("video", "frame", "pts", "time_s")
     assert [tuple(row[name] for name in where) for row in rows] == [("b.mkv", 0, None, None), ("a.mp4", 7, -512, -0.5)]
     assert {row[name] for row in kept_rows(embedded_of(3), selection) for name in where} == {None}
+
+
+def test_a_removed_row_says_where_its_frame_stands_and_a_duplicate_where_its_own_does():
+    listed = Frames(
+        videos=["a.mp4", "z.mp4", "b.mkv"],
+        numbers=np.array([7, 9, 3]),
+        pts=np.array([70, 90, NO_PTS]),
+        times_s=np.array([0.7, 0.9, np.nan]),
+        shapes=np.zeros((3, 2), np.int32),
+    )
+    ids = embedded_of(2).ids[[0, 0, 1]]
+    listing = Listing(ids=ids, paths=["p0.jpg", "twin.jpg", "p1.jpg"], sizes=np.full(3, 10), frames=listed)
+    embedded = replace(embedded_of(2, {"twin.jpg": "p0.jpg"}), frames=listed.take(np.array([0, 2])))
+    selection = keeping(2, [0], [np.inf])
+    where = ("path", "video", "frame", "pts", "time_s")
+    rows = [tuple(row[name] for name in where) for row in removed_rows(embedded, selection, listing)]
+    assert rows == [("twin.jpg", "z.mp4", 9, 90, 0.9), ("p1.jpg", "b.mkv", 3, None, None)]
+    unknown = next(removed_rows(embedded, selection))
+    assert [unknown[name] for name in where] == ["twin.jpg", None, None, None, None]
