@@ -23,7 +23,6 @@ from winnow.results import Labels
 _MAX_BYTES: Final = 1 << 30
 _MAX_LETTERS: Final = 200  # of a label
 _MAX_PATH_LETTERS: Final = 4096
-_SPLITS: Final = frozenset({"", "train", "test"})
 _SCHEMA: Final = pa.schema([("path", pa.string()), ("label", pa.string()), ("split", pa.string())])
 _AMONG: Final = 5  # without a split every fifth labelled sample, in canonical order, is a test
 
@@ -118,9 +117,6 @@ def _checked(table: pa.Table) -> pa.Table:
     columns = [_text(table, name) for name in _SCHEMA.names]
     if int(pc.count_distinct(columns[0]).as_py() or 0) < len(table):
         raise InvalidLabels("the table of labels names a path twice")
-    odd = set(pc.unique(columns[2]).to_pylist()) - _SPLITS
-    if odd:
-        raise InvalidLabels("a split is train, test, or left empty")
     return pa.table(columns, schema=_SCHEMA)
 
 

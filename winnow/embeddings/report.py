@@ -33,7 +33,7 @@ _ANYWHERE: Final = Runtime()
 def report_on(
     folder: Path, labels: Path, name: str, *, processes: int, runtime: Runtime = _ANYWHERE, report: Report = silent
 ) -> quality.Quality:
-    """`labels` is a CSV with the columns path (below the folder), label, and split: train or test.
+    """`labels` is a table with the columns path (below the folder), label, and split: test, or another word.
 
     Without a split every fifth picture, in the order of their content, is a test.
     """

@@ -71,10 +71,11 @@ def draw_backtest(figure: Figure, data: dict[str, Any], _thumbnails: Thumbnails)
         _say(axes, data.get("reason") or data["verdict"])
         return
     across = [row["budget"] for row in budgets]
-    for name, label, colour in (
-        ("ranked", "kept, in order of rank", KEPT),
+    lines = (
         ("random", "random: where nineteen of twenty draws lie", REMOVED),
-    ):
+        ("ranked", "kept, in order of rank", KEPT),
+    )
+    for name, label, colour in lines:
         value, within = ([row[name][part] for row in budgets] for part in ("value", "within"))
         axes.errorbar(
             across, value, within, color=colour, linewidth=2, marker="o", markersize=4, capsize=3, label=label

@@ -40,7 +40,6 @@ def test_numbers_are_labels_too(tmp_path):
         ("path,class\na,b\n", "a column label"),
         ("path,label\na,b\na,c\n", "twice"),
         ("path,label,label\na,b,c\n", "more than one column label"),
-        ("path,label,split\na,b,maybe\n", "train, test"),
         ("path,label\na," + "x" * 300 + "\n", "200 letters"),
         ("path,label\n" + "".join(f"{n},b\n" for n in range(11)), "more than 10 rows"),
         ("path,label\na,b,c,d\n", "damaged"),
@@ -97,7 +96,7 @@ def test_a_table_of_other_samples_is_refused(tmp_path):
 
 
 def test_labels_follow_the_samples_and_unknown_ones_are_left_empty():
-    said = {"a": ("cat", "train"), "c": ("dog", "test")}
+    said = {"a": ("cat", "validation"), "c": ("dog", "test")}
     found = labels.labels_of(["c", "b", "a"], said)
     assert found.values == ["dog", "", "cat"]
     assert found.tests.tolist() == [True, False, False]
