@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -25,15 +26,18 @@ from winnow.errors import (
     RequestInFlight,
     SourceNotAllowed,
     StorageFull,
+    Unavailable,
 )
 from winnow.spec import OF_LABELS, DatasetSpec, SelectionSpec, Source, Table, UrlsSource
 from winnow.store import datasets, idempotency, jobs, keys, uploads
 from winnow.store.artifacts import written
+from winnow.store.ids import new_id
 
 _NO_DATASET: Final = "ds_" + "0" * 32  # stands in a plan for a dataset that is not stored yet
 _MAX_NAME_BYTES: Final = 150  # leaves room for the name the worker copies under before it renames
 
-Act = Callable[[Connection], tuple[int, dict[str, Any]]]
+Lists = dict[str, bytes]  # by upload id: lists of URLs to write once nothing can refuse the request any more
+Act = Callable[[Connection, Lists], tuple[int, dict[str, Any]]]
 Request = JobRequest | EmbedRequest
 
 
@@ -50,7 +54,7 @@ class Said:
 
 
 def open_upload(parts: Parts, caller: keys.Caller, key: str | None) -> Said:
-    def act(connection: Connection) -> tuple[int, dict[str, Any]]:
+    def act(connection: Connection, _lists: Lists) -> tuple[int, dict[str, Any]]:
         return 201, upload_json(uploads.create(connection, tenant_id=caller.tenant_id))
 
     return _once(parts, caller, key, ["upload"], act)
@@ -87,8 +91,8 @@ def storage_exceeded() -> QuotaExceeded:
 def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: DatasetSpec) -> Said:
     """Name a source and queue its listing."""
 
-    def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        row = _insert_dataset(parts, connection, caller, spec)
+    def act(connection: Connection, lists: Lists) -> tuple[int, dict[str, Any]]:
+        row = _insert_dataset(connection, caller, spec, lists)
         listing = _queue(parts, connection, caller, kind="list", dataset_id=row.id, spec={})
         return 202, dataset_json(row, listing.id)
 
@@ -99,8 +103,8 @@ def register_dataset(parts: Parts, caller: keys.Caller, key: str | None, spec: D
 
 
 def submit_job(parts: Parts, caller: keys.Caller, key: str | None, request: JobRequest | EmbedRequest) -> Said:
-    def act(connection: Connection) -> tuple[int, dict[str, Any]]:
-        dataset = _dataset_of(parts, connection, caller, request)
+    def act(connection: Connection, lists: Lists) -> tuple[int, dict[str, Any]]:
+        dataset = _dataset_of(connection, caller, request, lists)
         _check_kind(request, dataset.source["type"])
         fitting = _with_insights_that_fit(request, has_labels=dataset.labels is not None)
         spec = fitting.spec_for(dataset.id, dataset.source["type"]).model_dump(mode="json")
@@ -163,6 +167,11 @@ def delete_dataset(parts: Parts, caller: keys.Caller, dataset_id: str) -> None:
     in_use = "jobs name this dataset; delete them first"
     _forget(parts, caller, datasets, dataset_id, "there is no such dataset", in_use)
     parts.artifacts.delete_dataset(dataset_id)
+    own_list = uploads.own_list(dataset_id)
+    with parts.database.read() as connection:
+        still_read = uploads.get(connection, caller.tenant_id, own_list) is not None  # by another dataset
+    if not still_read:
+        parts.artifacts.delete_upload(own_list)
 
 
 def delete_upload(parts: Parts, caller: keys.Caller, upload_id: str) -> None:
@@ -208,15 +217,39 @@ def _once(
 
 
 def _act_once(parts: Parts, caller: keys.Caller, key: str | None, fingerprint: str, act: Act) -> Said:
-    with parts.database.begin() as connection:
+    lists: Lists = {}
+    with _taken_back(parts, lists), parts.database.begin() as connection:
         said = _first_answer(connection, caller, key, fingerprint)
         if said is not None:
             return said
-        status, body = act(connection)
+        status, body = act(connection, lists)
         if key is not None and not idempotency.remember(connection, caller.tenant_id, key, fingerprint, status, body):
             # A twin committed while we worked; leaving by an error takes our own work back.
             raise RequestInFlight("the first request with this Idempotency-Key has just been served; ask again")
+        _write(parts, lists)
     return Said(status, body)
+
+
+@contextmanager
+def _taken_back(parts: Parts, lists: Lists) -> Iterator[None]:
+    """A file goes with its row."""
+    try:
+        yield
+    except Unavailable:  # the commit may have come through all the same; the reconciler sweeps what has no row
+        raise
+    except BaseException:
+        for upload_id in lists:
+            parts.artifacts.delete_upload(upload_id)
+        raise
+
+
+def _write(parts: Parts, lists: Lists) -> None:
+    try:
+        for upload_id, content in lists.items():
+            with written(parts.artifacts.upload(upload_id)) as file:
+                file.write(content)
+    except OSError as error:
+        raise StorageFull("the list could not be stored; free some space and send it again") from error
 
 
 def _first_answer(connection: Connection, caller: keys.Caller, key: str | None, fingerprint: str) -> Said | None:
@@ -233,9 +266,9 @@ def _queue(parts: Parts, connection: Connection, caller: keys.Caller, **facts: A
     return jobs.submit(connection, tenant_id=caller.tenant_id, run_limit_s=parts.settings.run_limit_s, **facts)
 
 
-def _dataset_of(parts: Parts, connection: Connection, caller: keys.Caller, request: JobRequest | EmbedRequest) -> Any:
+def _dataset_of(connection: Connection, caller: keys.Caller, request: JobRequest | EmbedRequest, lists: Lists) -> Any:
     if request.dataset is not None:
-        return _insert_dataset(parts, connection, caller, request.dataset, "/dataset")
+        return _insert_dataset(connection, caller, request.dataset, lists, "/dataset")
     return _dataset_row(connection, caller, request.dataset_id)
 
 
@@ -247,15 +280,18 @@ def _dataset_row(connection: Connection, caller: keys.Caller, dataset_id: str | 
 
 
 def _insert_dataset(
-    parts: Parts, connection: Connection, caller: keys.Caller, spec: DatasetSpec, place: str = ""
+    connection: Connection, caller: keys.Caller, spec: DatasetSpec, lists: Lists, place: str = ""
 ) -> Any:
     _check_upload(connection, caller, spec.source, f"{place}/source")
     _check_upload(connection, caller, spec.labels, f"{place}/labels")
-    source = spec.source
+    dataset_id, source = new_id("ds"), spec.source
     if isinstance(source, UrlsSource) and source.urls is not None:
-        source = UrlsSource(type="urls", upload_id=_put_aside(parts, connection, caller, source.urls))
+        upload_id = uploads.own_list(dataset_id)
+        lists[upload_id] = _put_aside(connection, caller, upload_id, source.urls)
+        source = UrlsSource(type="urls", upload_id=upload_id)
     return datasets.create(
         connection,
+        dataset_id=dataset_id,
         tenant_id=caller.tenant_id,
         name=spec.name,
         source=source.model_dump(mode="json"),
@@ -263,19 +299,14 @@ def _insert_dataset(
     )
 
 
-def _put_aside(parts: Parts, connection: Connection, caller: keys.Caller, urls: tuple[str, ...]) -> str:
+def _put_aside(connection: Connection, caller: keys.Caller, upload_id: str, urls: tuple[str, ...]) -> bytes:
     """A list given inline becomes an upload of the caller's: rows stay small, and signed URLs out of every answer."""
-    upload_id: str = uploads.create(connection, tenant_id=caller.tenant_id).id
+    uploads.create(connection, tenant_id=caller.tenant_id, upload_id=upload_id)
     content = "\n".join(urls).encode()
     uploads.complete(connection, upload_id, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     if uploads.stored_bytes(connection, caller.tenant_id) > caller.max_bytes:
         raise storage_exceeded()
-    try:
-        with written(parts.artifacts.upload(upload_id)) as file:
-            file.write(content)
-    except OSError as error:
-        raise StorageFull("the list could not be stored; free some space and send it again") from error
-    return upload_id
+    return content
 
 
 def _selection(request: JobRequest | EmbedRequest) -> SelectionSpec | None:

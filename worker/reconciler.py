@@ -19,6 +19,7 @@ _HOUSEKEEPING_S: Final = 3600.0
 _CACHE_S: Final = 60.0
 _CLOCKS_APART_S: Final = 60.0  # the database's and the disk's, at most
 _ORPHAN_AGE_S: Final = 24 * 3600.0  # nobody writes to one file for a day
+_ROWLESS_AGE_S: Final = 3600.0  # a file and its row appear within one request
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ class Reconciler:
             idempotency.forget_old(connection)
             for upload_id in uploads.remove_abandoned(connection, older_than_s=_ORPHAN_AGE_S):
                 logger.info("upload %s was never completed", upload_id)
-        sweep_orphans(self._database, Artifacts(self._settings.data_dir), older_than_s=_ORPHAN_AGE_S)
+        artifacts = Artifacts(self._settings.data_dir)
+        sweep_orphans(self._database, artifacts, older_than_s=_ORPHAN_AGE_S)
+        sweep_uploads(self._database, artifacts, older_than_s=_ROWLESS_AGE_S)
 
 
 def bound_cache(database: Database, cache: ShardCache, keep_bytes: int) -> int:
@@ -103,6 +106,18 @@ def sweep_orphans(database: Database, artifacts: Artifacts, *, older_than_s: flo
             remnant.unlink(missing_ok=True)
             gone += 1
     return gone
+
+
+def sweep_uploads(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
+    """Delete uploaded bytes that no row speaks of, so that nobody counts them or could delete them; how many went."""
+    before = time.time() - older_than_s
+    old = [path for path in artifacts.root.glob("uploads/up_*") if not _younger(path, before)]
+    with database.read() as connection:
+        known = uploads.known(connection)
+    rowless = [path for path in old if path.name not in known]
+    for path in rowless:
+        path.unlink(missing_ok=True)
+    return len(rowless)
 
 
 def _younger(path: Path, than: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from winnow.datasets.base import Limits, canonical, is_picture
 from winnow.datasets.blobs import BlobReader, Names
 from winnow.datasets.entries import CHUNK, Content, Room, corrupt_if_broken, entries_of
-from winnow.errors import ArchiveTooLarge, DatasetEmpty, SourceGone, WinnowError
+from winnow.errors import ArchiveTooLarge, DatasetEmpty, SourceGone, TransientJobError, WinnowError
 from winnow.results import Listing, Report
 
 _REPORT_EVERY: Final = 64  # entries
@@ -30,10 +30,14 @@ class ArchiveReader(BlobReader):
         if self._archive is None or not self._archive.is_file():
             raise SourceGone("the upload is not there; upload the file again and make a new dataset of it")
         try:
-            return self._indexed(canonical(self._unpacked(self._archive, report)))
+            listing = canonical(self._unpacked(self._archive, report))
+        except TransientJobError:
+            raise  # says nothing against the archive, which another job may have listed meanwhile
         except WinnowError:
             self._blobs.clear()  # refused whole: nothing of it stays
             raise
+        self._blobs.make_safe()
+        return listing
 
     def _unpacked(self, archive: Path, report: Report) -> Iterable[Hashed]:
         found: list[Hashed] = []

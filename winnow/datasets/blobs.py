@@ -1,23 +1,18 @@
 """Pictures kept as files named by their hash, below the dataset's folder; names from outside name nothing.
 
-What the source called its pictures is kept in an index beside the blobs.
+A sample's id is that hash, so two listings of one dataset at one time write the same files and need no index.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
-from typing import Final
 
-from winnow.datasets import snapshot
 from winnow.datasets.atomic import aside, disk_errors
 from winnow.datasets.base import Kind, unchanged
-from winnow.errors import InvalidVectors, ItemError, SourceGone
-from winnow.results import Ids, Listing, Vectors
-
-_INDEX: Final = "entries.parquet"
+from winnow.errors import InvalidVectors, ItemError
+from winnow.results import Ids, Vectors
 
 
 class Blobs:
@@ -29,7 +24,7 @@ class Blobs:
     def keep(self, chunks: Iterable[bytes], *, durable: bool = False) -> tuple[bytes, int]:
         """Stream to a blob; digest and size. Whatever the chunks raise leaves nothing behind.
 
-        `durable` has it survive a power cut at once; else a later `os.sync` does, for all blobs together.
+        `durable` has it survive a power cut at once; else `make_safe` does, for all blobs together.
         """
         digest, size = hashlib.sha256(), 0
         with disk_errors(), aside(self._folder) as (file, name):
@@ -54,25 +49,26 @@ class Blobs:
     def path(self, digest: bytes) -> Path:
         return self._folder / digest.hex()[:2] / digest.hex()
 
+    def make_safe(self) -> None:
+        """All of them on the disk, at once instead of one after the other."""
+        os.sync()
+
     def clear(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class BlobReader:
-    """The half of a reader that comes after the listing: pictures out of blobs, found through the index."""
+    """The half of a reader that comes after the listing: pictures out of blobs, found by their ids alone."""
 
     kind: Kind = "images"
     reads_at_once = 1
 
     def __init__(self, folder: Path) -> None:
-        self._index, self._blobs = folder / _INDEX, Blobs(folder / "blobs")
+        self._blobs = Blobs(folder / "blobs")
 
-    def read(self, path: str, sample_id: bytes) -> bytes:
-        digest = self._digests.get(path)
-        if digest is None:
-            raise ItemError("UNREADABLE", "the dataset has no such entry")
+    def read(self, path: str, sample_id: bytes) -> bytes:  # noqa: ARG002 - the id says all
         try:
-            content = self._blobs.path(digest).read_bytes()
+            content = self._blobs.path(sample_id).read_bytes()
         except OSError as error:
             raise ItemError("UNREADABLE", error.strerror or "") from error
         return unchanged(content, sample_id)
@@ -81,21 +77,6 @@ class BlobReader:
 
     def vectors(self) -> tuple[Ids, Vectors]:
         raise InvalidVectors("this dataset holds pictures, not vectors")
-
-    def _indexed(self, listing: Listing) -> Listing:
-        """The listing, once its blobs and its index are safe on the disk."""
-        os.sync()  # once for all blobs, instead of once for each
-        snapshot.save(listing, self._index)
-        self.__dict__.pop("_digests", None)
-        return listing
-
-    @cached_property
-    def _digests(self) -> dict[str, bytes]:
-        try:
-            listing = snapshot.load(self._index)
-        except OSError as error:
-            raise SourceGone("the dataset has not been unpacked, or what it held is gone") from error
-        return {path: row.tobytes() for path, row in zip(listing.paths, listing.ids, strict=True)}
 
 
 class Names:

@@ -1,12 +1,14 @@
 """Pictures in an object store: listed page by page, read ahead over many connections, nothing kept but the listing.
 
-A sample's id is made of what the store says of its content, so that listing reads no picture: its SHA-256 where the
-store keeps one, else its MD5 and size. An object written in parts has an MD5 of its parts' MD5s, which is the same for
-the same bytes cut the same way; cut another way, two copies of one picture are two samples. Where the store says
-nothing of the content, place and version stand for it. What somebody makes to collide in MD5 counts as one sample.
+A sample's id is made of what the store says of its content, so that listing reads no picture. Vectors are shared by id
+over all datasets, so an id is either proved by the bytes when they come (the content's SHA-256; else its MD5 and size)
+or holds for one bucket alone: an S3 ETag and size, or where the store says nothing of the content, key and version. An
+object written in parts has an ETag of its parts, the same for the same bytes cut the same way; cut another way, two
+copies of one picture are two samples. What somebody makes to collide in MD5 counts as one sample.
 """
 
 import hashlib
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +38,7 @@ from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
 
 PATIENCE_S: Final = 60.0  # with a store that is slow, throttles or is away
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 8.0
-_ID: Final = "winnow object 1"  # the way ids are made; another way has another number
+_ID: Final = "winnow object 2"  # the way ids are made; another way has another number
 
 T = TypeVar("T")
 
@@ -85,11 +87,14 @@ class ObjectsReader:
         return _joined(parts)
 
     def read(self, path: str, sample_id: bytes) -> bytes:
+        said: list[Stamp] = []
+
         def is_wanted(stamp: Stamp) -> bool:
+            said.append(stamp)
             return sample_id in self._ids_of(path, stamp)
 
         try:
-            return self._tried(lambda: self._store.read(self._base + path, is_wanted, self._limits.max_item_bytes))
+            content = self._tried(lambda: self._store.read(self._base + path, is_wanted, self._limits.max_item_bytes))
         except Missing as error:
             raise ItemError("UNREADABLE", "the object is no longer there") from error
         except Denied as error:
@@ -98,6 +103,9 @@ class ObjectsReader:
             raise ItemError("UNREADABLE", "the store does not hand it out in this way") from error
         except Passing as error:
             raise self._given_up() from error
+        if sample_id not in self._ids_of(path, said[-1].proved(content)):
+            raise ItemError("CONTENT_CHANGED", "not the bytes that the store says it holds")
+        return content
 
     original = read
 
@@ -149,11 +157,14 @@ class ObjectsReader:
 
     def _ids_of(self, path: str, stamp: Stamp) -> tuple[bytes, ...]:
         """What this content may be listed as, the best first: a store need not say everything each time."""
-        if stamp.content is not None:
-            said = f"{stamp.content}\n{stamp.size}"
+        said: tuple[str, ...]
+        if stamp.md5 is not None:
+            said = "md5", stamp.md5.hex()
+        elif stamp.content is not None:
+            said = "content", self._place, stamp.content
         else:
-            said = f"version {stamp.version}\n{stamp.size}\n{self._place}\n{self._base}{path}"
-        made = hashlib.sha256(f"{_ID}\n{said}".encode()).digest()
+            said = "version", self._place, self._base + path, stamp.version
+        made = hashlib.sha256(json.dumps([_ID, stamp.size, *said]).encode()).digest()
         return (stamp.sha256, made) if stamp.sha256 is not None else (made,)
 
     def _tried(self, call: Callable[[], T]) -> T:

@@ -67,7 +67,8 @@ class UrlsReader(BlobReader):
             self._blobs.clear()
             self._journal.clear()
             raise
-        return self._indexed(_named(urls, fetched))
+        self._blobs.make_safe()
+        return _named(urls, fetched)
 
     def _given(self) -> Sequence[str]:
         urls = []

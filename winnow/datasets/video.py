@@ -1,7 +1,8 @@
 """Frames of videos: chosen as each video is decoded once, kept small, fetched again at full size when wanted.
 
 A sample is a decoded frame: its id covers format, size and every pixel. The listing keeps two files for each video: its
-index, and its pack, the small pictures one after the other. A video whose index is there is not decoded again.
+index, and its pack, the small pictures one after the other. A video whose index is there is not decoded again. The
+listing as a whole has an index named by its fingerprint, so two listings at one time do not take each other's away.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from winnow.datasets.atomic import appearing
 from winnow.datasets.base import VIDEO_SUFFIXES, Kind, Limits, canonical, is_video
 from winnow.datasets.beneath import Root, open_file
 from winnow.datasets.folder import Walk, opened_folder
-from winnow.datasets.snapshot import FRAMES_SCHEMA, frames_of
+from winnow.datasets.snapshot import FRAMES_SCHEMA, fingerprint, frames_of
 from winnow.datasets.video_decoder import VideoDecoder, require_video_support
 from winnow.datasets.video_protocol import DONE, SAMPLE
 from winnow.errors import DatasetEmpty, InvalidVectors, ItemError, JobCancelled, SourceGone, TooManyItems
@@ -33,7 +34,7 @@ from winnow.results import Ids, ItemFailure, Listing, Report, Vectors
 from winnow.spec import Sampling
 
 _FOLDER: Final = "videos"
-_INDEX: Final = "frames.parquet"
+_INDEX: Final = "frames-{}.parquet"  # of one listing
 _VERSION: Final = 2  # rises when a video would be listed otherwise than before
 _NUMBER_DIGITS: Final = 7  # of more frames than one video may have
 _LOOK_S: Final = 0.2  # between two words to the caller, who may want an end
@@ -91,15 +92,16 @@ class VideosReader:
             if not paths and not failures:
                 known = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES)
                 raise DatasetEmpty(f"the folder holds no video ({known})")
-            listing = _Pass(root, self._folder / _FOLDER, self._sampling, self._limits, report, failures)
-            tables = listing.run(paths, self._processes)
+            walk = _Pass(root, self._folder / _FOLDER, self._sampling, self._limits, report, failures)
+            tables = walk.run(paths, self._processes)
         whole = pa.concat_tables([_SCHEMA.empty_table(), *tables])
-        with appearing(self._folder / _INDEX) as file:
-            pq.write_table(whole, file, compression="zstd")
-        self.__dict__.pop("_index", None)
-        report("reading", len(whole), len(whole), len(failures))
         found = zip(*(whole[name].to_pylist() for name in ("path", "sample_id", "bytes")), strict=True)
-        return canonical(found, failures, frames_of(whole))
+        listing = canonical(found, failures, frames_of(whole))
+        with appearing(self._folder / _INDEX.format(fingerprint(listing).removeprefix("sha256:"))) as file:
+            pq.write_table(whole, file, compression="zstd")
+        self.__dict__.pop("_indexes", None)
+        report("reading", len(whole), len(whole), len(failures))
+        return listing
 
     def read(self, path: str, sample_id: bytes) -> bytes:
         """The small picture."""
@@ -125,22 +127,21 @@ class VideosReader:
         raise InvalidVectors("this dataset holds pictures, not vectors")
 
     def _row(self, path: str, sample_id: bytes) -> dict[str, Any]:
-        table, rows = self._index
-        if path not in rows:
+        found = [table.slice(rows[path], 1).to_pylist()[0] for table, rows in self._indexes if path in rows]
+        if not found:
             raise ItemError("UNREADABLE", "no such frame was listed")
-        row: dict[str, Any] = table.slice(rows[path], 1).to_pylist()[0]
-        if row["sample_id"] != sample_id:
+        row: dict[str, Any] | None = next((row for row in found if row["sample_id"] == sample_id), None)
+        if row is None:
             raise ItemError("CONTENT_CHANGED", "not the frame that was listed")
         return row
 
     @cached_property
-    def _index(self) -> tuple[pa.Table, dict[str, int]]:
-        """Everything that was listed, and the row of each path."""
-        try:
-            table = pq.read_table(self._folder / _INDEX).combine_chunks()
-        except OSError as error:
-            raise SourceGone("the videos have not been listed, or what was kept of them is gone") from error
-        return table, {path: row for row, path in enumerate(table["path"].to_pylist())}
+    def _indexes(self) -> tuple[tuple[pa.Table, dict[str, int]], ...]:
+        """Of each listing everything it found, and the row of each path: one, unless two ran at one time."""
+        tables = [pq.read_table(path).combine_chunks() for path in sorted(self._folder.glob(_INDEX.format("*")))]
+        if not tables:
+            raise SourceGone("the videos have not been listed, or what was kept of them is gone")
+        return tuple((table, {path: row for row, path in enumerate(table["path"].to_pylist())}) for table in tables)
 
 
 @dataclass

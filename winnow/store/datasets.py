@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, insert, literal, select, tuple_, update
 
+from winnow.store import uploads
 from winnow.store.db import now
 from winnow.store.ids import new_id
 from winnow.store.tables import dataset, job
@@ -17,9 +18,10 @@ def create(
     name: str,
     source: Mapping[str, Any],
     labels: Mapping[str, Any] | None = None,
+    dataset_id: str | None = None,
 ) -> Row[Any]:
     values = {
-        "id": new_id("ds"),
+        "id": dataset_id or new_id("ds"),
         "tenant_id": tenant_id,
         "name": name,
         "source": dict(source),
@@ -46,7 +48,7 @@ def page(
 
 
 def remove(connection: Connection, tenant_id: str, dataset_id: str) -> bool:
-    """Delete it and the ended job that listed it; False where another job names it, or where there is none."""
+    """Delete it, its own list and the ended job that listed it; False where another job names it, or there is none."""
     mine = (dataset.c.id == dataset_id, dataset.c.tenant_id == tenant_id)
     if connection.execute(select(dataset.c.id).where(*mine)).first() is None:
         return False
@@ -55,7 +57,9 @@ def remove(connection: Connection, tenant_id: str, dataset_id: str) -> bool:
     if connection.execute(others.limit(1)).first() is not None:
         return False
     connection.execute(delete(job).where(job.c.dataset_id == dataset_id, listed))
-    return connection.execute(delete(dataset).where(*mine)).rowcount == 1
+    gone = connection.execute(delete(dataset).where(*mine)).rowcount == 1
+    uploads.remove(connection, tenant_id, uploads.own_list(dataset_id))
+    return gone
 
 
 def set_listed(

@@ -9,8 +9,13 @@ from winnow.store.ids import new_id
 from winnow.store.tables import dataset, upload
 
 
-def create(connection: Connection, *, tenant_id: str) -> Row[Any]:
-    values = {"id": new_id("up"), "tenant_id": tenant_id, "created_at": now()}
+def own_list(dataset_id: str) -> str:
+    """The upload that holds a dataset's list of URLs, where that was given inline: it goes with the dataset."""
+    return f"up_{dataset_id.removeprefix('ds_')}"
+
+
+def create(connection: Connection, *, tenant_id: str, upload_id: str | None = None) -> Row[Any]:
+    values = {"id": upload_id or new_id("up"), "tenant_id": tenant_id, "created_at": now()}
     return connection.execute(insert(upload).values(values).returning(*upload.c)).one()
 
 
@@ -41,6 +46,10 @@ def remove_abandoned(connection: Connection, *, older_than_s: float) -> list[str
     """Delete what was opened long ago and never sealed; their ids."""
     statement = delete(upload).where(upload.c.completed_at.is_(None), upload.c.created_at < now() - older_than_s)
     return list(connection.execute(statement.returning(upload.c.id)).scalars())
+
+
+def known(connection: Connection) -> set[str]:
+    return set(connection.execute(select(upload.c.id)).scalars())
 
 
 def stored_bytes(connection: Connection, tenant_id: str) -> int:

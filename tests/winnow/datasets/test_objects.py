@@ -13,6 +13,7 @@ from winnow.datasets.ahead import read_ahead
 from winnow.datasets.objects import ObjectsReader
 from winnow.datasets.stores import base as stores
 from winnow.datasets.stores import s3
+from winnow.datasets.stores.base import Found, Stamp
 from winnow.errors import (
     ConnectionBroken,
     ItemError,
@@ -62,6 +63,49 @@ def test_where_the_store_keeps_a_sha256_it_is_the_id_as_in_a_folder(bucket, make
     found = ids(reader.list(silent))
     assert found == {"a.png": hashlib.sha256(picture()).digest()}
     assert reader.read("a.png", found["a.png"]) == picture()
+
+
+class Liar:
+    """A store that claims another's digest of what it holds."""
+
+    def __init__(self, claimed: bytes, content: bytes) -> None:
+        digests = {"sha256": hashlib.sha256(claimed).digest(), "md5": hashlib.md5(claimed).digest()}
+        self.stamps = {f"yard/{kind}.png": Stamp(4, None, "1", **{kind: digests[kind]}) for kind in digests}
+        self.content = content
+
+    def page(self, prefix, after):
+        return [Found(key, stamp) for key, stamp in self.stamps.items()], None
+
+    def read(self, key, is_wanted, max_bytes):
+        stores.check(self.stamps[key], is_wanted, max_bytes)
+        return self.content
+
+
+@pytest.mark.parametrize("name", ["sha256.png", "md5.png"])
+def test_a_store_that_lies_about_its_digests_gives_nothing_under_anothers_id(tmp_path, name):
+    table = {"protocol": "s3", "bucket": "pictures", "endpoint_url": "http://127.0.0.1:1", "anonymous": True}
+    connection = Connection.model_validate(table)
+
+    def make(content):
+        return ObjectsReader(connection, "yard/", tmp_path / "ds", DEFAULTS, store=Liar(b"true", content))
+
+    found = ids(make(b"true").list(silent))
+    assert make(b"true").read(name, found[name]) == b"true"
+    assert code_of(make(b"lies"), name, found[name]) == "CONTENT_CHANGED"
+
+
+def test_an_etag_means_nothing_in_another_bucket_and_a_sha256_everywhere(bucket, make_reader, tmp_path):
+    other = f"{bucket.name}-other"
+    bucket.server.client.create_bucket(Bucket=other)
+    listed = []
+    for name in (bucket.name, other):
+        bucket.server.put(name, {"yard/tag.png": b"x"})
+        bucket.server.put(name, {"yard/sha256.png": b"y"}, ChecksumAlgorithm="SHA256")
+        listed.append(ids(make_reader(bucket=name).list(silent)))
+        shutil.rmtree(tmp_path / "ds")
+    here, there = listed
+    assert here["tag.png"] != there["tag.png"]
+    assert here["sha256.png"] == there["sha256.png"]
 
 
 def test_2500_objects_come_in_three_pages(bucket, make_reader):

@@ -119,8 +119,18 @@ def test_names_are_harmless_and_never_tell_a_query(site, make_reader, tmp_path):
         assert all(letter.isalnum() or letter in "._~=+-/" for letter in path)
         assert len(path) < 200
     assert "127.0.0.1/p.png" in listing.paths
-    for kept in ("entries.parquet", "fetched.jsonl"):
-        assert b"canary" not in (tmp_path / "ds" / kept).read_bytes()
+    assert b"canary" not in (tmp_path / "ds" / "fetched.jsonl").read_bytes()
+
+
+def test_a_second_listing_that_finds_less_takes_nothing_from_the_first(site, make_reader, tmp_path):
+    site.pages = {"/a.png": b"a", "/b.png": b"b"}
+    first = make_reader(["/a.png", "/b.png"]).list(silent)
+    (tmp_path / "ds" / "fetched.jsonl").unlink()  # as if both had begun at one time
+    site.pages = {"/a.png": b"another", "/b.png": 404}
+    second = make_reader(["/a.png", "/b.png"])
+    assert len(second.list(silent)) == 1
+    found = [second.read(*sample) for sample in zip(first.paths, map(bytes, first.ids), strict=True)]
+    assert sorted(found) == [b"a", b"b"]
 
 
 def test_an_uploaded_list_may_have_empty_lines_and_any_line_ends(site, tmp_path):

@@ -556,6 +556,21 @@ def test_a_listing_that_is_killed_leaves_no_process_and_its_finished_videos(tmp_
         assert videos.read(path, sample_id.tobytes())
 
 
+def test_a_second_listing_that_finds_others_takes_nothing_from_the_first(tmp_path, reader):
+    clips.make(tmp_path / "in" / "a.mp4", 3)
+    clips.make(tmp_path / "in" / "b.mp4", [clips.scene(50 + number) for number in range(3)])
+    first = reader(tmp_path / "in").list(silent)
+    clips.make(tmp_path / "in" / "a.mp4", [clips.scene(90 + number) for number in range(2)])
+    (tmp_path / "in" / "b.mp4").unlink()
+    second = reader(tmp_path / "in").list(silent)
+    videos = reader(tmp_path / "in")
+    for listing in (first, second):
+        for path, sample_id in zip(listing.paths, listing.ids, strict=True):
+            assert videos.read(path, sample_id.tobytes())
+    with pytest.raises(ItemError, match="CONTENT_CHANGED"):
+        videos.read(first.paths[0], bytes(32))
+
+
 def test_more_frames_than_the_limit_end_the_listing_before_the_video_does(tmp_path, reader):
     clips.make(tmp_path / "in" / "a.mp4", 400)
     with pytest.raises(TooManyItems):

@@ -1,8 +1,9 @@
 """What an object store is to its reader: pages of keys, bytes of one object, and the ways to fail."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -19,9 +20,19 @@ class Stamp:
     """What a store says of an object's content without handing it out."""
 
     size: int
-    content: str | None  # the same for the same bytes, wherever they lie
+    content: str | None  # the same for the same bytes at one place; what it is made of is the store's affair
     version: str  # changes with every writing; means nothing at another place
     sha256: bytes | None = None  # of the content, where the store keeps it
+    md5: bytes | None = None
+
+    def proved(self, content: bytes) -> "Stamp":
+        """The same with digests of what really came, instead of those the store says it has."""
+        return replace(
+            self,
+            size=len(content),
+            sha256=hashlib.sha256(content).digest() if self.sha256 is not None else None,
+            md5=hashlib.md5(content, usedforsecurity=False).digest() if self.md5 is not None else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from winnow.datasets.stores.base import (
 )
 from winnow.errors import ItemError, JobError, StoreRefused
 
-_FIELDS = "name,size,md5Hash,generation"
+_FIELDS = "name,size,md5Hash,contentEncoding,generation"
 
 
 class GcsStore:
@@ -64,9 +64,9 @@ class GcsStore:
 
 
 def _stamp(said: Any) -> Stamp:
-    """Composed objects have no MD5; their generation stands for them."""
-    size, md5 = int(said.get("size", 0)), said.get("md5Hash")
-    return Stamp(size, f"md5 {base64.b64decode(md5).hex()}" if md5 else None, str(said["generation"]))
+    """Composed objects have no MD5, and packed ones not that of what comes: their generation stands for them."""
+    size, md5 = int(said.get("size", 0)), None if said.get("contentEncoding") else said.get("md5Hash")
+    return Stamp(size, None, str(said["generation"]), md5=base64.b64decode(md5) if md5 else None)
 
 
 @contextmanager

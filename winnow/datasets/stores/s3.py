@@ -37,7 +37,8 @@ _CREDENTIAL_CODES: Final = frozenset(
         "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "InvalidSecurity", "NotSignedUp",
     }
 )  # fmt: skip
-_MD5: Final = re.compile(r"^[0-9a-f]{32}(-[0-9]+)?$")  # of the content, or of its parts' MD5s and their number
+_TAG: Final = re.compile(r"^[0-9a-f]{32}(-[0-9]+)?$")  # an MD5, of the content or of its parts' MD5s: but for objects
+# under a key of their own (SSE-KMS, SSE-C), of which only the answer to a read would tell; so it is no digest to check
 
 
 class S3Store:
@@ -124,7 +125,7 @@ class S3Store:
 def _s3_stamp(size: int, etag: str, sha256: str | None) -> Stamp:
     tag = etag.strip('"')
     digest = base64.b64decode(sha256) if sha256 and "-" not in sha256 else None  # else: of the parts' digests
-    return Stamp(size, f"md5 {tag}" if _MD5.match(tag) else None, tag, digest)
+    return Stamp(size, tag if _TAG.match(tag) else None, tag, digest)
 
 
 @contextmanager
