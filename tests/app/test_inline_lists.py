@@ -36,7 +36,7 @@ def quota(api, **limits):
         keys.set_quota(connection, keys.LOCAL_TENANT, **limits)
 
 
-@pytest.mark.parametrize("changes", [{"encoder": {"name": "given"}}, {"insights": ["label_errors"]}], ids=str)
+@pytest.mark.parametrize("changes", [{"encoder": {"name": "given"}}, {"insights": ["balance"]}], ids=str)
 def test_a_refused_request_leaves_no_file(api, changes):
     assert submit(api, **changes).status_code == 422
     assert files(api) == []
