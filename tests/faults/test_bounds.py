@@ -47,7 +47,7 @@ def test_a_computation_that_stands_still_is_started_again(start_site):
 
 
 def test_one_that_always_stands_still_fails_after_three_attempts(start_site):
-    site = start_site(WINNOW_STALL_S="0.01")
+    site = start_site(WINNOW_STALL_S="0.01", WINNOW_BEAT_S="0.05")  # sooner than any computation ends
     with site.client() as client:
         job_id = site.submit(client, site.dataset(client), 5, "still")
         job = site.wait_all(client, [job_id], 60)[job_id]

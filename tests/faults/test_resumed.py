@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-MOMENTS = ("reading:1", "embedding:5", "embedding:20", "selecting:1", "inspecting:1", "writing:1")
+MOMENTS = ("reading:1", "embedding:5", "embedding:18", "selecting:1", "inspecting:1", "writing:1")
 SELECTION = {
     "encoder": {"name": "descriptor-64"},
     "selection": {"method": "coreset", "target": {"count": 20}},

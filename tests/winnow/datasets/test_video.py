@@ -288,7 +288,7 @@ def test_of_a_damaged_video_the_good_frames_are_in_and_the_damage_is_told(tmp_pa
     video = clips.make(tmp_path / "in" / name, 60, options={"g": "10"}, container=container)
     content = bytearray(video.read_bytes())
     half = len(content) * 6 // 10
-    content[half : half + 1000] = bytes(1000)
+    content[half : half + 4000] = bytes(4000)
     video.write_bytes(content if hurt == "overwritten" else content[: half + 77])
     videos = reader(tmp_path / "in")
     listing = videos.list(silent)
