@@ -38,10 +38,10 @@ def test_past_its_deadline(start_site):
 
 
 def test_a_computation_that_stands_still_is_started_again(start_site):
-    site = start_site(WINNOW_STALL_S="2")
+    site = start_site(WINNOW_STALL_S="6")  # longer than a busy machine takes to start a computation
     with site.client() as client:
         job_id, child = frozen_job(site, client)
-        job = site.wait_all(client, [job_id], 30)[job_id]
+        job = site.wait_all(client, [job_id], 60)[job_id]
     assert (job["state"], job["attempt"]) == ("succeeded", 2)
     assert not child.is_running()
 
