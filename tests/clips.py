@@ -1,6 +1,8 @@
 """Videos made on the spot, and what a plain decode says is in them."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def make(
     if isinstance(pictures, int):
         pictures = map(scene, range(pictures))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=form, options=container or {}) as out:
+    with _as_urgent_as_before(), av.open(str(path), "w", format=form, options=container or {}) as out:
         stream: Any = None
         for number, pixels in enumerate(pictures):
             if stream is None:
@@ -52,6 +54,16 @@ def make(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     return path
+
+
+@contextmanager
+def _as_urgent_as_before() -> Iterator[None]:
+    """An encoder of AV1 that runs as root makes its process a real-time one, and all that is started from it."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def by_hand(path: Path) -> list[tuple[int | None, Pixels]]:
