@@ -39,7 +39,7 @@ def run(
     device: str = "cpu",
     labels: Mapping[str, tuple[str, str]] | None = None,
 ) -> Outcome:
-    """One filter job from a snapshot to an outcome; the same spec, snapshot and vectors give the same selection anywhere."""
+    """One filter job from a snapshot to an outcome; the same spec and vectors give the same selection anywhere."""
     timings: dict[str, float] = {}
     with _timed(timings, "embedding"):
         embedded, head = _embedded(spec, reader, listing, encoder, cache, pool, report)
